@@ -1,0 +1,1 @@
+"""lcdoc: ask anything of a document of any length, on your own machine."""

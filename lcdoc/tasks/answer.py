@@ -1,0 +1,129 @@
+"""What a task hands back: plain data, ready to print or to serialise."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A quote of the answer found in a source. status: "verified" (exact), "normalised" or "unverified"."""
+
+    source: str
+    page: int
+    label: str
+    quote: str
+    status: str
+
+
+@dataclass(frozen=True)
+class UnreadPage:
+    """A page that the answer knows nothing of, and why."""
+
+    source: str
+    page: int
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PageLoss:
+    """The share of a page's keys and values, over all heads, that was dropped after being read."""
+
+    source: str
+    page: int
+    label: str
+    share_evicted: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """How the document was really read.
+
+    exact is true only when every token of every page was read and nothing was approximated or dropped.
+    kv_share_kept: by kind of head ("retrieval", "streaming"), the share of read tokens still held.
+    num_heads: by kind of head, the number of (layer, KV head) pairs.
+    positions: "native", or the method that extended them. parts: 1, or the parts read apart and fused.
+    notes: every fallback taken and every approximation, one sentence each.
+    """
+
+    exact: bool
+    mode: str
+    tokens_total: int
+    tokens_read: int
+    pages_total: int
+    pages_read: int
+    pages_unread: tuple[UnreadPage, ...]
+    kv_dtype: str
+    kv_share_kept: dict[str, float]
+    num_heads: dict[str, int]
+    pages_evicted: tuple[PageLoss, ...]
+    positions: str = "native"
+    parts: int = 1
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What was decided before the first token was read."""
+
+    mode: str
+    chunk_tokens: int
+    capacity_tokens: int
+    kv_dtype: str
+    sink_size: int
+    recent_size: int
+    num_streaming_heads: int
+    num_retrieval_heads: int
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """device: "cpu" or "cuda". peak_bytes: peak RSS on a CPU, peak reserved bytes on CUDA."""
+
+    device: str
+    budget_bytes: int | None
+    predicted_peak_bytes: int | None
+    peak_bytes: int
+    weights_bytes: int
+    kv_bytes: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """ttft_s: from asking to the first token of the answer, with the reading where this question paid for it."""
+
+    load_s: float
+    prefill_s: float
+    prefill_tokens_per_s: float
+    ttft_s: float
+    decode_s: float
+    decode_tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    name: str
+    dtype: str
+    context_window: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """finish_reason: "stop" (the model ended), "length" (max_new_tokens reached) or "interrupted"."""
+
+    question: str
+    answer: str
+    complete: bool
+    finish_reason: str
+    citations: tuple[Citation, ...]
+    receipt: Receipt
+    plan: PlanSummary
+    memory: MemoryUse
+    timing: Timing
+    model: ModelInfo
+    schema_version: int = field(default=SCHEMA_VERSION, kw_only=True)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,28 @@
+"""What a task tells while it works; the command line draws it, a library user may ignore it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One moment of the work.
+
+    phase: "parse", "load", "read" or "answer".
+    tokens_done of tokens_total (0 when unknown) in this phase; tokens_per_s over the phase so far.
+    kv_bytes: keys and values held. memory_bytes: the process's RSS, or the CUDA device's reserved bytes.
+    """
+
+    phase: str
+    tokens_done: int
+    tokens_total: int
+    tokens_per_s: float
+    kv_bytes: int
+    memory_bytes: int
+
+
+Observer = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """The observer of callers who want none."""

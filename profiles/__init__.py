@@ -1,0 +1,1 @@
+"""Head profiles shipped with lcdoc, one YAML per model."""
