@@ -1,0 +1,244 @@
+"""Settings: what can be chosen, what is allowed, and where each value came from.
+
+Precedence: command-line flags, LCDOC_* environment variables, ./lcdoc.yaml, the user's config file, defaults.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from lcdoc.errors import UsageError
+
+DEVICE_PATTERN = re.compile(r"auto|cpu|cuda|cuda:\d+")
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+MODES = ("auto", "exact", "stream", "duo")
+COLORS = ("auto", "always", "never")
+MAX_SEED = 2**63 - 1
+PROJECT_FILE = "lcdoc.yaml"
+DEFAULT_ORIGIN = "default"
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How documents are read.
+
+    model: a name, a hub id, a folder or a .gguf file; None means the default model.
+    device: "auto", "cpu", "cuda" or "cuda:N". profile: path or name of a head profile.
+    sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
+    chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
+    """
+
+    model: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    mode: str = "auto"
+    profile: str | None = None
+    sink_size: int | None = None
+    recent_size: int | None = None
+    chunk_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name in ("model", "profile"):
+            value = getattr(self, name)
+            if value is not None and not value.strip():
+                raise UsageError(f"{name} is empty; name one or leave the setting out")
+        if not DEVICE_PATTERN.fullmatch(self.device):
+            raise UsageError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
+        _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("mode", self.mode, MODES)
+        _check_at_least("sink_size", self.sink_size, 0)
+        _check_at_least("recent_size", self.recent_size, 1)
+        _check_at_least("chunk_tokens", self.chunk_tokens, 1)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is written; temperature 0 always takes the likeliest token."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_at_least("max_new_tokens", self.max_new_tokens, 1)
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise UsageError(f"temperature must be 0 or more, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"seed must be from 0 to {MAX_SEED}, not {self.seed}")
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How the command line looks. color: "auto", "always" or "never". quiet: errors only on stderr."""
+
+    color: str = "auto"
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_choice("color", self.color, COLORS)
+
+
+GROUPS = (ReadSettings, Sampling, Appearance)
+GROUP_OF = {field.name: group for group in GROUPS for field in fields(group)}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting's value, and where it came from: a flag, a variable, a file or "default"."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, resolved over all layers."""
+
+    choices: Mapping[str, Choice]
+
+    @property
+    def read(self) -> ReadSettings:
+        return ReadSettings(**self._values(ReadSettings))
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(**self._values(Sampling))
+
+    @property
+    def appearance(self) -> Appearance:
+        return Appearance(**self._values(Appearance))
+
+    def _values(self, group: type) -> dict[str, Any]:
+        return {field.name: self.choices[field.name].value for field in fields(group)}
+
+
+def resolve(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Lays the layers over each other; flags that are None were not given. Raises UsageError naming the place."""
+    choices = {
+        field.name: Choice(field.default, DEFAULT_ORIGIN) for group in GROUPS for field in fields(group)
+    }
+    for path in config_files(environ):
+        choices |= _from_file(path)
+    choices |= _from_environment(environ)
+    for name, value in flags.items():
+        if value is not None:
+            choices[name] = _checked(name, value, flag_of(name))
+    return Settings(choices)
+
+
+def flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def user_config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """The user's config file, whether it exists or not; LCDOC_CONFIG names another."""
+    if environ.get("LCDOC_CONFIG"):
+        return Path(environ["LCDOC_CONFIG"]).expanduser()
+    from platformdirs import user_config_dir
+
+    return Path(user_config_dir("lcdoc", appauthor=False)) / "config.yaml"
+
+
+def config_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """The config files in use, the weaker first. Raises UsageError where LCDOC_CONFIG names a missing one."""
+    user, project = user_config_path(environ), Path.cwd() / PROJECT_FILE
+    if environ.get("LCDOC_CONFIG") and not user.exists():
+        raise UsageError(f"LCDOC_CONFIG names {user}, which does not exist; create it or unset LCDOC_CONFIG")
+    return [path for path in dict.fromkeys((user, project)) if path.exists()]
+
+
+def _from_file(path: Path) -> dict[str, Choice]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a config file: {error}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must hold 'name: value' lines, not {type(content).__name__}")
+    for name in content:
+        if name not in GROUP_OF:
+            raise UsageError(f"{path}: unknown setting {name!r}; allowed: {', '.join(sorted(GROUP_OF))}")
+    return {name: _checked(name, value, str(path)) for name, value in content.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Choice]:
+    choices = {}
+    for name in GROUP_OF:
+        variable = f"LCDOC_{name.upper()}"
+        if environ.get(variable):
+            choices[name] = _checked(name, _parse(name, environ[variable], variable), variable)
+    return choices
+
+
+def _parse(name: str, text: str, origin: str) -> Any:
+    """An environment variable's text as the setting's own type."""
+    kinds = _kinds(name)
+    booleans = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    try:
+        if bool in kinds:
+            return booleans[text.strip().lower()]
+        if int in kinds:
+            return int(text)
+        if float in kinds:
+            return float(text)
+    except (KeyError, ValueError):
+        raise UsageError(f"{origin}: {name} must be {_describe(kinds)}, not {text!r}") from None
+    return text
+
+
+def _checked(name: str, value: Any, origin: str) -> Choice:
+    """The setting's own dataclass judges the value; the message says where the value stands."""
+    try:
+        GROUP_OF[name](**{name: value})
+    except UsageError as error:
+        raise UsageError(f"{origin}: {error}") from None
+    return Choice(value, origin)
+
+
+def _kinds(name: str) -> tuple[type, ...]:
+    hint = get_type_hints(GROUP_OF[name])[name]
+    return get_args(hint) or (hint,)
+
+
+def _describe(kinds: tuple[type, ...]) -> str:
+    if bool in kinds:
+        return "true or false"
+    return "text" if str in kinds else "a whole number" if int in kinds else "a number"
+
+
+def _check_types(settings: ReadSettings | Sampling | Appearance) -> None:
+    for field in fields(settings):
+        value, kinds = getattr(settings, field.name), _kinds(field.name)
+        accepted = (*kinds, int) if float in kinds else kinds
+        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
+            raise UsageError(f"{field.name} must be {_describe(_without_none(kinds))}, not {value!r}")
+
+
+def _without_none(kinds: tuple[type, ...]) -> tuple[type, ...]:
+    return tuple(kind for kind in kinds if kind is not NoneType)
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def _check_at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise UsageError(f"{name} must be {least} or more, not {value}")
