@@ -124,7 +124,7 @@ class Settings:
 
 
 def resolve(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
-    """Lays the layers over each other; flags that are None were not given. Raises UsageError naming the place."""
+    """Lays the layers over each other; flags that are None were not given. UsageError names the place."""
     choices = {
         field.name: Choice(field.default, DEFAULT_ORIGIN) for group in GROUPS for field in fields(group)
     }
