@@ -1,0 +1,170 @@
+"""lcdoc's attention, as one function registered with transformers' AttentionInterface.
+
+No mask is ever built: each head group's attention is put together from parts that need none or are plainly
+causal, joined by their log-sum-exp. Queries and keys are [1, heads, length, head_dim].
+"""
+
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
+from lcdoc.engine.cache import layer_of
+from lcdoc.kernels.attend import attend, merge
+
+IMPLEMENTATION = "lcdoc"
+
+# Queries of a streaming group are attended in blocks of this many, so that work stays near the window's size.
+QUERY_BLOCK_TOKENS = 256
+
+Part = tuple[torch.Tensor, torch.Tensor]
+
+
+def register() -> str:
+    """Makes the attention known to transformers and returns the name to load a model with."""
+    AttentionInterface.register(IMPLEMENTATION, attention_forward)
+    return IMPLEMENTATION
+
+
+def attention_forward(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Appends the new keys to the layer's cache and attends, one head group at a time.
+
+    key, value: the new tokens' only, as LayerCache.update passed them through. attention_mask is None because
+    no mask function is registered under this name: all sequences are whole documents, batch size 1.
+    s_aux: [heads], a learned logit per head that takes part in the softmax and has no value (gpt-oss).
+    Returns output [1, length, heads, head_dim].
+    """
+    layer = layer_of(key)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    group_size = query.shape[1] // key.shape[1]
+    groups = layer.groups(key, value, sliding_window)
+    output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
+    for group, buffer in groups:
+        everyone = len(groups) == 1
+        kv_heads = slice(None) if everyone else list(group.kv_heads)
+        heads = slice(None) if everyone else [h * group_size + i for h in group.kv_heads for i in range(group_size)]
+        new = key[:, kv_heads], value[:, kv_heads]
+        chosen = query[:, heads]
+        if isinstance(buffer, SinkWindowBuffer):
+            part = _attend_window(chosen, *new, buffer, scale, softcap)
+        else:
+            part = _attend_full(chosen, *new, buffer, scale, softcap)
+        result, lse = part
+        if s_aux is not None:
+            result = result * torch.sigmoid(lse - s_aux[heads].float()[:, None]).unsqueeze(-1).to(result.dtype)
+        output[:, :, heads] = result.transpose(1, 2)
+    return output, None
+
+
+def _attend_full(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    buffer: FullBuffer,
+    scale: float,
+    softcap: float | None,
+) -> Part:
+    """Every query sees every token before it."""
+    num_new, num_past = keys.shape[2], buffer.seen_tokens
+    buffer.append(keys, values)
+    held_keys, held_values = buffer.held()
+    if num_new == 1:
+        return attend(query, held_keys, held_values, scale=scale, softcap=softcap)
+    return _attend_causal(query, held_keys, held_values, num_past, scale, softcap)
+
+
+def _attend_causal(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    num_past: int,
+    scale: float,
+    softcap: float | None,
+) -> Part:
+    """The first num_past keys are seen by all queries, the others causally."""
+    new_keys, new_values = keys[:, :, num_past:], values[:, :, num_past:]
+    parts = [attend(query, new_keys, new_values, scale=scale, causal=True, softcap=softcap)]
+    if num_past:
+        past_keys, past_values = keys[:, :, :num_past], values[:, :, :num_past]
+        parts.append(attend(query, past_keys, past_values, scale=scale, softcap=softcap))
+    return merge(parts)
+
+
+def _attend_window(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    buffer: SinkWindowBuffer,
+    scale: float,
+    softcap: float | None,
+) -> Part:
+    """The query at position p sees the sinks and positions p - recent_size + 1 .. p, however the text is chunked."""
+    num_new, num_past = keys.shape[2], buffer.seen_tokens
+    if num_new == 1:
+        buffer.append(keys, values)
+        return attend(query, *buffer.held(), scale=scale, softcap=softcap)
+    first, past_keys, past_values = buffer.ordered()
+    run_keys = torch.cat((past_keys, keys), dim=2)  # positions first .. num_past + num_new - 1
+    run_values = torch.cat((past_values, values), dim=2)
+    sink_size, window = buffer.sink_size, buffer.recent_size
+    sinks = (run_keys[:, :, :sink_size], run_values[:, :, :sink_size]) if first == 0 else buffer.sinks()
+    # Up to this position a query's window reaches back to the sinks: it sees everything.
+    num_dense = min(max(sink_size + window - num_past, 0), num_new)
+    results = []
+    if num_dense:
+        stop = num_past + num_dense
+        part = run_keys[:, :, :stop], run_values[:, :, :stop]
+        results.append(_attend_causal(query[:, :, :num_dense], *part, num_past, scale, softcap))
+    block = max(1, min(QUERY_BLOCK_TOKENS, window - 1))
+    for start in range(num_dense, num_new, block):
+        rows = query[:, :, start : start + block]
+        position = num_past + start - first
+        results.append(_attend_band(rows, run_keys, run_values, sinks, position, window, scale, softcap))
+    buffer.append(keys, values)
+    outputs, lses = zip(*results, strict=True)
+    return torch.cat(outputs, dim=2), torch.cat(lses, dim=2)
+
+
+def _attend_band(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    sinks: Part,
+    start: int,
+    window: int,
+    scale: float,
+    softcap: float | None,
+) -> Part:
+    """A block of queries, the first at index start of keys, over the sinks and a window that moves with the query.
+
+    The window of the block is a parallelogram: a triangle that the queries leave one by one, a rectangle that
+    all see, and a causal triangle. The first, turned round, is causal too.
+    """
+    num_rows = query.shape[2]
+    edge, left = start - window + 1, start - window + 1 + (num_rows if num_rows > 1 else 0)
+
+    def span(first: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return keys[:, :, first:stop], values[:, :, first:stop]
+
+    parts = [attend(query, *span(start, start + num_rows), scale=scale, causal=num_rows > 1, softcap=softcap)]
+    if left < start:
+        parts.append(attend(query, *span(left, start), scale=scale, softcap=softcap))
+    if edge < left:
+        turned = [tensor.flip(2) for tensor in (query, *span(edge, left))]
+        output, lse = attend(*turned, scale=scale, causal=True, softcap=softcap)
+        parts.append((output.flip(2), lse.flip(2)))
+    if sinks[0].shape[2]:
+        parts.append(attend(query, *sinks, scale=scale, softcap=softcap))
+    return merge(parts)

@@ -1,0 +1,145 @@
+"""Storage for the keys and values of one head group, allocated once.
+
+Keys arrive already rotated at their absolute positions and are never renumbered. Tensors are
+[1, kv_heads, length, head_dim]; values may have a head_dim of their own.
+"""
+
+from typing import Protocol
+
+import torch
+
+
+class Buffer(Protocol):
+    """What a head group needs of its storage."""
+
+    seen_tokens: int
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Takes in the keys and values of the next tokens."""
+
+    def mark(self) -> object:
+        """A point that `rewind` can return to, as long as nothing before it is rewound."""
+
+    def rewind(self, mark: object) -> None:
+        """Forgets everything that was appended since the mark."""
+
+    def kept_tokens(self, start: int, stop: int) -> int:
+        """How many of the tokens at positions start..stop-1 are still held."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values held."""
+
+
+class FullBuffer:
+    """Keeps every token, up to a fixed capacity."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, capacity_tokens: int) -> None:
+        """keys, values: examples that give heads, head_dim, dtype and device."""
+        self.keys = keys.new_empty(*keys.shape[:2], capacity_tokens, keys.shape[-1])
+        self.values = values.new_empty(*values.shape[:2], capacity_tokens, values.shape[-1])
+        self.seen_tokens = 0
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        stop = self.seen_tokens + keys.shape[2]
+        assert stop <= self.keys.shape[2], f"{stop} tokens in a buffer made for {self.keys.shape[2]}"
+        self.keys[:, :, self.seen_tokens : stop] = keys
+        self.values[:, :, self.seen_tokens : stop] = values
+        self.seen_tokens = stop
+
+    def held(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of all tokens, in order."""
+        return self.keys[:, :, : self.seen_tokens], self.values[:, :, : self.seen_tokens]
+
+    def mark(self) -> int:
+        return self.seen_tokens
+
+    def rewind(self, mark: object) -> None:
+        assert isinstance(mark, int) and mark <= self.seen_tokens
+        self.seen_tokens = mark
+
+    def kept_tokens(self, start: int, stop: int) -> int:
+        return max(0, min(stop, self.seen_tokens) - start)
+
+    @property
+    def nbytes(self) -> int:
+        keys, values = self.held()
+        return keys.nbytes + values.nbytes
+
+
+class SinkWindowBuffer:
+    """Keeps the first sink_size tokens and a ring of the last recent_size.
+
+    Slots fill in order, sinks first. While decoding, the order inside the ring does not matter, since
+    attention without a mask does not depend on the order of its keys.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, sink_size: int, recent_size: int) -> None:
+        """keys, values: examples that give heads, head_dim, dtype and device."""
+        slots = sink_size + recent_size
+        self.sink_size, self.recent_size = sink_size, recent_size
+        self.keys = keys.new_empty(*keys.shape[:2], slots, keys.shape[-1])
+        self.values = values.new_empty(*values.shape[:2], slots, values.shape[-1])
+        self.seen_tokens = 0
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        num_new = keys.shape[2]
+        num_sinks = min(max(self.sink_size - self.seen_tokens, 0), num_new)
+        self._write(keys, values, 0, num_sinks, self.seen_tokens)
+        # Of the rest only the last recent_size can stay; they land in at most two runs of slots.
+        first = max(num_sinks, num_new - self.recent_size)
+        while first < num_new:
+            offset = (self.seen_tokens + first - self.sink_size) % self.recent_size
+            run = min(num_new - first, self.recent_size - offset)
+            self._write(keys, values, first, run, self.sink_size + offset)
+            first += run
+        self.seen_tokens += num_new
+
+    def _write(self, keys: torch.Tensor, values: torch.Tensor, first: int, count: int, slot: int) -> None:
+        self.keys[:, :, slot : slot + count] = keys[:, :, first : first + count]
+        self.values[:, :, slot : slot + count] = values[:, :, first : first + count]
+
+    @property
+    def num_held(self) -> int:
+        return min(self.seen_tokens, self.sink_size + self.recent_size)
+
+    def held(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of every token held: sinks in order, the ring in any order."""
+        return self.keys[:, :, : self.num_held], self.values[:, :, : self.num_held]
+
+    def sinks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.keys[:, :, : self.sink_size], self.values[:, :, : self.sink_size]
+
+    def ordered(self) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """First position, keys and values of the longest ordered run that ends with the last token seen:
+        everything while nothing was dropped, else the ring."""
+        if self.seen_tokens == self.num_held:
+            keys, values = self.held()
+            return 0, keys, values
+        split = self.sink_size + (self.seen_tokens - self.sink_size) % self.recent_size
+        keys, values = (
+            torch.cat((tensor[:, :, split:], tensor[:, :, self.sink_size : split]), dim=2)
+            for tensor in (self.keys, self.values)
+        )
+        return self.seen_tokens - self.recent_size, keys, values
+
+    def mark(self) -> tuple[int, torch.Tensor, torch.Tensor]:
+        return self.seen_tokens, self.keys.clone(), self.values.clone()
+
+    def rewind(self, mark: object) -> None:
+        assert isinstance(mark, tuple)
+        self.seen_tokens, keys, values = mark
+        self.keys.copy_(keys)
+        self.values.copy_(values)
+
+    def kept_tokens(self, start: int, stop: int) -> int:
+        stop = min(stop, self.seen_tokens)
+        first_recent = max(self.seen_tokens - self.recent_size, self.sink_size)
+        sinks = max(0, min(stop, self.sink_size) - start)
+        recent = max(0, stop - max(start, first_recent))
+        return sinks + recent
+
+    @property
+    def nbytes(self) -> int:
+        keys, values = self.held()
+        return keys.nbytes + values.nbytes

@@ -1,0 +1,126 @@
+"""lcdoc's cache: for each layer, one buffer per head group, filled by the attention function itself."""
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from lcdoc.engine.buffers import Buffer, FullBuffer, SinkWindowBuffer
+from lcdoc.engine.heads import HeadGroup, HeadSplit
+from lcdoc.errors import ModelError
+
+
+class LayerCache(CacheLayerMixin):
+    """The keys and values of one layer.
+
+    `update` passes the new keys through, tagged with this layer; the attention function then appends, attends
+    and drops group by group, so that nothing is ever held twice.
+    """
+
+    is_sliding = False
+
+    def __init__(self, layer_idx: int, split: HeadSplit, capacity_tokens: int) -> None:
+        super().__init__()
+        self.layer_idx, self.split, self.capacity_tokens = layer_idx, split, capacity_tokens
+        self._groups: list[tuple[HeadGroup, Buffer]] = []
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Buffers are made by `groups`, which alone knows the layer's window."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        key_states.lcdoc_layer = self  # type: ignore[attr-defined]
+        return key_states, value_states
+
+    def groups(
+        self, key: torch.Tensor, value: torch.Tensor, sliding_window: int | None
+    ) -> list[tuple[HeadGroup, Buffer]]:
+        """The layer's head groups with their buffers, allocated at the first call.
+
+        key, value: [1, num_kv_heads, length, head_dim] as the model made them. sliding_window: the layer's own.
+        """
+        if not self._groups:
+            if key.shape[0] != 1:
+                raise ValueError(f"batch size {key.shape[0]}: a document is read by itself, as a batch of 1")
+            for group in self.split.groups(self.layer_idx, key.shape[1], sliding_window):
+                example = key[:, : len(group.kv_heads)], value[:, : len(group.kv_heads)]
+                self._groups.append((group, self._new_buffer(group, *example)))
+        return self._groups
+
+    def _new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
+        if group.recent_size is None or group.sink_size + group.recent_size >= self.capacity_tokens:
+            return FullBuffer(keys, values, self.capacity_tokens)
+        return SinkWindowBuffer(keys, values, group.sink_size, group.recent_size)
+
+    @property
+    def buffers(self) -> list[tuple[HeadGroup, Buffer]]:
+        """The head groups and their buffers; empty before the first token."""
+        return self._groups
+
+    def get_seq_length(self) -> int:
+        """Tokens seen, held or not: what positions are counted from."""
+        return self._groups[0][1].seen_tokens if self._groups else 0
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def get_max_length(self) -> int:
+        return self.capacity_tokens
+
+    def mark(self) -> list[object]:
+        return [buffer.mark() for _, buffer in self._groups]
+
+    def rewind(self, marks: list[object]) -> None:
+        for (_, buffer), mark in zip(self._groups, marks, strict=True):
+            buffer.rewind(mark)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for _, buffer in self._groups)
+
+
+class DocumentCache(Cache):
+    """The keys and values of one document, in all layers."""
+
+    layers: list[LayerCache]
+
+    def __init__(self, num_layers: int, split: HeadSplit, capacity_tokens: int) -> None:
+        """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these."""
+        super().__init__(layers=[LayerCache(idx, split, capacity_tokens) for idx in range(num_layers)])
+
+    def mark(self) -> list[list[object]]:
+        """A point to return to with `rewind`; needs at least one token read."""
+        return [layer.mark() for layer in self.layers]
+
+    def rewind(self, mark: list[list[object]]) -> None:
+        """Forgets all that was read since the mark, exactly."""
+        for layer, marks in zip(self.layers, mark, strict=True):
+            layer.rewind(marks)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values held."""
+        return sum(layer.nbytes for layer in self.layers)
+
+    def share_kept(self, start: int, stop: int) -> float:
+        """Of the keys of tokens start..stop-1 over all heads, the share still held."""
+        if stop <= start:
+            return 1.0
+        held = total = 0
+        for layer in self.layers:
+            for group, buffer in layer.buffers:
+                held += len(group.kv_heads) * buffer.kept_tokens(start, stop)
+                total += len(group.kv_heads) * (stop - start)
+        return held / total if total else 1.0
+
+
+def layer_of(key: torch.Tensor) -> LayerCache:
+    """The layer whose `update` passed this key tensor through."""
+    layer = getattr(key, "lcdoc_layer", None)
+    if layer is None:
+        raise ModelError(
+            "this model's architecture is not supported: it attends without the cache it was given, or changes keys "
+            "after the cache saw them; choose another model"
+        )
+    return layer

@@ -1,0 +1,76 @@
+"""Which KV heads keep the whole document and which stream over it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lcdoc.errors import UsageError
+
+
+@dataclass(frozen=True)
+class HeadGroup:
+    """KV heads of one layer that keep the same tokens.
+
+    recent_size None: a retrieval group, keeping every token. Otherwise the group keeps the first
+    sink_size tokens and the last recent_size, and a query sees no others.
+    """
+
+    kv_heads: tuple[int, ...]
+    sink_size: int = 0
+    recent_size: int | None = None
+
+
+@dataclass(frozen=True)
+class HeadSplit:
+    """The division of a model's KV heads into retrieval and streaming heads (DuoAttention, arXiv 2410.10819).
+
+    streaming: for each layer, the KV heads that stream; an empty tuple means that none does anywhere.
+    Streaming heads keep sink_size first and recent_size last tokens (StreamingLLM, arXiv 2309.17453).
+    """
+
+    streaming: tuple[frozenset[int], ...] = ()
+    sink_size: int = 64
+    recent_size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.sink_size < 0:
+            raise UsageError(f"sink size {self.sink_size} is below 0; give 0 or more tokens")
+        if self.recent_size < 1:
+            raise UsageError(f"recent size {self.recent_size} is below 1; give 1 token or more")
+
+    @classmethod
+    def exact(cls) -> "HeadSplit":
+        """Every head keeps everything."""
+        return cls()
+
+    @classmethod
+    def stream(cls, num_layers: int, num_kv_heads: int, sink_size: int, recent_size: int) -> "HeadSplit":
+        """Every head streams."""
+        return cls((frozenset(range(num_kv_heads)),) * num_layers, sink_size, recent_size)
+
+    @classmethod
+    def from_gates(
+        cls, gates: Sequence[Sequence[float]], threshold: float, sink_size: int, recent_size: int
+    ) -> "HeadSplit":
+        """Heads with a gate below the threshold stream. gates: [num_layers][num_kv_heads], in [0, 1]."""
+        layers = tuple(frozenset(head for head, gate in enumerate(row) if gate < threshold) for row in gates)
+        return cls(layers, sink_size, recent_size)
+
+    def groups(self, layer_idx: int, num_kv_heads: int, sliding_window: int | None) -> tuple[HeadGroup, ...]:
+        """The groups of one layer, retrieval first. A layer with a window of its own streams already, exactly
+        as it was trained, so gates do not touch it."""
+        everyone = tuple(range(num_kv_heads))
+        if sliding_window is not None:
+            return (HeadGroup(everyone, 0, sliding_window),)
+        streaming = self.streaming[layer_idx] if self.streaming else frozenset()
+        keep = tuple(head for head in everyone if head not in streaming)
+        drop = tuple(head for head in everyone if head in streaming)
+        groups = []
+        if keep:
+            groups.append(HeadGroup(keep))
+        if drop:
+            groups.append(HeadGroup(drop, self.sink_size, self.recent_size))
+        return tuple(groups)
+
+    @property
+    def num_streaming_heads(self) -> int:
+        return sum(len(layer) for layer in self.streaming)

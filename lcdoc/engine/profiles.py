@@ -1,0 +1,75 @@
+"""Head profiles: which heads of a model retrieve, as data, with how it was measured beside it."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lcdoc.errors import UsageError
+
+# Heads with a gate below this stream, unless the user or the plan says otherwise (arXiv 2410.10819, section 3).
+GATE_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class HeadProfile:
+    """gates: [num_layers][num_kv_heads] in [0, 1]; 1 is a head that needs the whole document.
+
+    model: the name the profile is for. source: how and by whom the gates were measured.
+    """
+
+    model: str
+    gates: tuple[tuple[float, ...], ...]
+    sink_size: int
+    recent_size: int
+    source: str
+
+    @classmethod
+    def from_dict(cls, data: Any, origin: str) -> "HeadProfile":
+        """Raises UsageError, naming origin, when data is no profile."""
+        fields = ("model", "gates", "sink_size", "recent_size", "source")
+        if not isinstance(data, dict) or any(field not in data for field in fields):
+            raise UsageError(f"{origin} is not a head profile; it needs the keys {', '.join(fields)}")
+        rows = data["gates"]
+        valid = isinstance(rows, list) and rows and all(isinstance(row, list) and row for row in rows)
+        if not valid or len({len(row) for row in rows}) != 1:
+            raise UsageError(f"{origin}: gates must be rows of equal length, a row per layer")
+        flat = [gate for row in rows for gate in row]
+        if not all(isinstance(gate, int | float) and 0 <= gate <= 1 for gate in flat):
+            raise UsageError(f"{origin}: every gate must be a number from 0 to 1")
+        sizes = data["sink_size"], data["recent_size"]
+        if not all(isinstance(size, int) and size >= 0 for size in sizes):
+            raise UsageError(f"{origin}: sink_size and recent_size must be whole numbers of tokens")
+        gates = tuple(tuple(float(gate) for gate in row) for row in rows)
+        return cls(str(data["model"]), gates, *sizes, str(data["source"]))
+
+    def check_shape(self, num_layers: int, num_kv_heads: int) -> None:
+        """Raises UsageError when the profile is of another shape than the model."""
+        shape = len(self.gates), len(self.gates[0])
+        if shape != (num_layers, num_kv_heads):
+            raise UsageError(
+                f"the profile for {self.model} has {shape[0]} layers of {shape[1]} KV heads, but the model has "
+                f"{num_layers} of {num_kv_heads}; choose the model's own profile"
+            )
+
+
+def shipped_profiles() -> dict[str, Path]:
+    """Name -> file of the profiles that come with lcdoc."""
+    folder = Path(str(resources.files("lcdoc.profiles")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_profile(name_or_path: str) -> HeadProfile:
+    """A profile by its shipped name or its path; UsageError when there is none or it is broken."""
+    shipped = shipped_profiles()
+    path = shipped.get(name_or_path.lower()) or Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(shipped) or "none"
+        raise UsageError(f"no head profile {name_or_path!r}; give a YAML file or one of: {names}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+    return HeadProfile.from_dict(data, str(path))

@@ -1,0 +1,82 @@
+"""Reads token ids in chunks into a cache, and decodes from it. Knows nothing of text: token ids only."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from lcdoc.engine.cache import DocumentCache
+from lcdoc.engine.heads import HeadSplit
+
+Mark = tuple[list[list[object]], torch.Tensor]
+
+
+class Reader:
+    """One model reading one sequence."""
+
+    def __init__(
+        self, model: Any, split: HeadSplit, *, capacity_tokens: int, chunk_tokens: int = 1024
+    ) -> None:
+        """model: a transformers causal language model loaded with lcdoc's attention implementation.
+        capacity_tokens: the most tokens that will be read and decoded together."""
+        self.model = model
+        self.chunk_tokens = chunk_tokens
+        self.cache = DocumentCache(model.config.get_text_config().num_hidden_layers, split, capacity_tokens)
+        self.logits: torch.Tensor | None = None  # [vocab], of the last token read
+
+    @property
+    def seen_tokens(self) -> int:
+        """Tokens read or decoded so far."""
+        return self.cache.get_seq_length()
+
+    @torch.inference_mode()
+    def prefill(self, token_ids: Sequence[int], on_chunk: Callable[[int], None] | None = None) -> None:
+        """Reads token_ids after what was read before; on_chunk hears how many of them are done.
+
+        An interrupt between chunks leaves the cache whole: it then holds the chunks that were finished.
+        """
+        ids = torch.as_tensor(token_ids, dtype=torch.long)
+        for start in range(0, len(ids), self.chunk_tokens):
+            chunk = ids[start : start + self.chunk_tokens]
+            self.logits = self._forward(chunk)
+            if on_chunk is not None:
+                on_chunk(start + len(chunk))
+
+    @torch.inference_mode()
+    def decode(
+        self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
+    ) -> Iterator[int]:
+        """Yields one token id at a time, at most max_new_tokens, until the model picks one of stop_ids,
+        which is not yielded. Every token yielded is in the cache when the next is asked for."""
+        assert self.logits is not None, "decode needs at least one token read"
+        for _ in range(max_new_tokens):
+            token_id = pick(self.logits)
+            if token_id in stop_ids:
+                return
+            yield token_id
+            self.logits = self._forward(torch.tensor([token_id]))
+
+    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """ids: [length]. Returns the logits after the last of them, [vocab]."""
+        device = self.model.device
+        positions = torch.arange(self.seen_tokens, self.seen_tokens + len(ids), device=device)
+        output = self.model(
+            input_ids=ids[None].to(device),
+            position_ids=positions[None],
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[0, -1]
+
+    @torch.inference_mode()
+    def mark(self) -> Mark:
+        """A point to return to, so that many questions share one reading."""
+        assert self.logits is not None, "mark needs at least one token read"
+        return self.cache.mark(), self.logits
+
+    @torch.inference_mode()
+    def rewind(self, mark: Mark) -> None:
+        """Forgets everything since the mark."""
+        cache_mark, self.logits = mark
+        self.cache.rewind(cache_mark)
