@@ -1,5 +1,6 @@
 """lcdoc's cache: for each layer, one buffer per head group, filled by the attention function itself."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -103,16 +104,10 @@ class DocumentCache(Cache):
         """Bytes of all keys and values held."""
         return sum(layer.nbytes for layer in self.layers)
 
-    def share_kept(self, start: int, stop: int) -> float:
-        """Of the keys of tokens start..stop-1 over all heads, the share still held."""
-        if stop <= start:
-            return 1.0
-        held = total = 0
+    def groups(self) -> Iterator[tuple[HeadGroup, Buffer]]:
+        """All head groups with their buffers; none before the first token."""
         for layer in self.layers:
-            for group, buffer in layer.buffers:
-                held += len(group.kv_heads) * buffer.kept_tokens(start, stop)
-                total += len(group.kv_heads) * (stop - start)
-        return held / total if total else 1.0
+            yield from layer.buffers
 
 
 def layer_of(key: torch.Tensor) -> LayerCache:

@@ -10,10 +10,11 @@ from lcdoc.errors import UsageError
 class HeadGroup:
     """KV heads of one layer that keep the same tokens.
 
-    recent_size None: a retrieval group, keeping every token. Otherwise the group keeps the first
-    sink_size tokens and the last recent_size, and a query sees no others.
+    kind: "retrieval" keeps every token; "streaming" keeps the first sink_size and the last recent_size, and a
+    query sees no others; "window" is a streaming group that the model was trained with.
     """
 
+    kind: str
     kv_heads: tuple[int, ...]
     sink_size: int = 0
     recent_size: int | None = None
@@ -60,15 +61,15 @@ class HeadSplit:
         as it was trained, so gates do not touch it."""
         everyone = tuple(range(num_kv_heads))
         if sliding_window is not None:
-            return (HeadGroup(everyone, 0, sliding_window),)
+            return (HeadGroup("window", everyone, 0, sliding_window),)
         streaming = self.streaming[layer_idx] if self.streaming else frozenset()
         keep = tuple(head for head in everyone if head not in streaming)
         drop = tuple(head for head in everyone if head in streaming)
         groups = []
         if keep:
-            groups.append(HeadGroup(keep))
+            groups.append(HeadGroup("retrieval", keep))
         if drop:
-            groups.append(HeadGroup(drop, self.sink_size, self.recent_size))
+            groups.append(HeadGroup("streaming", drop, self.sink_size, self.recent_size))
         return tuple(groups)
 
     @property

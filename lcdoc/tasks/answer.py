@@ -8,11 +8,14 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Citation:
-    """A quote of the answer found in a source. status: "verified" (exact), "normalised" or "unverified"."""
+    """Words of the answer and where they stand; source, page and label are None for a quote found nowhere.
 
-    source: str
-    page: int
-    label: str
+    status: "verified" (to the letter), "normalised" (but for typography and spaces) or "unverified".
+    """
+
+    source: str | None
+    page: int | None
+    label: str | None
     quote: str
     status: str
 
@@ -41,8 +44,10 @@ class PageLoss:
 class Receipt:
     """How the document was really read.
 
-    exact is true only when every token of every page was read and nothing was approximated or dropped.
-    kv_share_kept: by kind of head ("retrieval", "streaming"), the share of read tokens still held.
+    exact is true only when every page asked for was read and nothing was approximated or dropped.
+    pages_total counts all pages of the files; pages left out by the user's choice are among pages_unread.
+    kv_share_kept: by kind of head, the share of read tokens still held. The kinds are "retrieval",
+    "streaming", and "window" for layers that the model itself gives no more than a window.
     num_heads: by kind of head, the number of (layer, KV head) pairs.
     positions: "native", or the method that extended them. parts: 1, or the parts read apart and fused.
     notes: every fallback taken and every approximation, one sentence each.

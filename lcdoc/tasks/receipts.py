@@ -1,0 +1,89 @@
+"""The receipt: how much of the document was really read, and what was dropped, counted from the cache itself."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from lcdoc.documents.document import Document
+from lcdoc.engine.cache import DocumentCache
+from lcdoc.tasks.answer import PageLoss, Receipt, UnreadPage
+from lcdoc.tokens import TokenizedDocument
+
+
+def make_receipt(
+    documents: Sequence[Document],
+    tokens: TokenizedDocument,
+    cache: DocumentCache,
+    *,
+    mode: str,
+    kv_dtype: str,
+    head_tokens: int,
+    tokens_read: int,
+    notes: Sequence[str],
+) -> Receipt:
+    """head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
+    failed = [
+        UnreadPage(doc.source, page.number, page.label, page.unread) for doc in documents for page in doc.unread if page.unread
+    ]
+    left_out = [
+        UnreadPage(doc.source, number, str(number), "left out by --pages")
+        for doc in documents
+        for number in _missing(doc)
+    ]
+    cut_short = [
+        UnreadPage(span.document.source, span.page.number, span.page.label, "interrupted")
+        for span in tokens.spans
+        if span.stop > tokens_read
+    ]
+    num_heads, kept = _heads(cache)
+    losses = _page_losses(tokens, cache, head_tokens, tokens_read)
+    pages_total = sum(doc.num_pages for doc in documents)
+    return Receipt(
+        exact=not failed and not cut_short and not losses,
+        mode=mode,
+        tokens_total=len(tokens.token_ids),
+        tokens_read=tokens_read,
+        pages_total=pages_total,
+        pages_read=pages_total - len(failed) - len(left_out) - len(cut_short),
+        pages_unread=(*failed, *cut_short, *left_out),
+        kv_dtype=kv_dtype,
+        kv_share_kept=kept,
+        num_heads=num_heads,
+        pages_evicted=losses,
+        notes=tuple(notes),
+    )
+
+
+def _missing(document: Document) -> list[int]:
+    present = {page.number for page in document.pages}
+    return [number for number in range(1, document.num_pages + 1) if number not in present]
+
+
+def _heads(cache: DocumentCache) -> tuple[dict[str, int], dict[str, float]]:
+    """By kind of head: how many there are, and the share of the tokens seen that they still hold."""
+    num_heads: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    for group, buffer in cache.groups():
+        heads = len(group.kv_heads)
+        num_heads[group.kind] += heads
+        seen[group.kind] += heads * buffer.seen_tokens
+        held[group.kind] += heads * buffer.kept_tokens(0, buffer.seen_tokens)
+    return dict(num_heads), {kind: held[kind] / seen[kind] for kind in num_heads if seen[kind]}
+
+
+def _page_losses(
+    tokens: TokenizedDocument, cache: DocumentCache, head_tokens: int, tokens_read: int
+) -> tuple[PageLoss, ...]:
+    """Pages of which keys were dropped; what the model's own windows never see is no loss of ours."""
+    groups = [(group, buffer) for group, buffer in cache.groups() if group.kind != "window"]
+    losses = []
+    for span in tokens.spans:
+        start, stop = head_tokens + span.start, head_tokens + min(span.stop, tokens_read)
+        if stop <= start or not groups:
+            continue
+        held = sum(len(group.kv_heads) * buffer.kept_tokens(start, stop) for group, buffer in groups)
+        total = sum(len(group.kv_heads) for group, _ in groups) * (stop - start)
+        if held < total:
+            page = span.page
+            losses.append(PageLoss(span.document.source, page.number, page.label, 1 - held / total))
+    return tuple(losses)
