@@ -85,22 +85,20 @@ class Prompt:
     between: str
     tail: str
     turn: str
-    stop_ids: frozenset[int]
     tokenizer: Any
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: Any, eos_token_ids: Sequence[int]) -> "Prompt":
+    def from_tokenizer(cls, tokenizer: Any) -> "Prompt":
         """From the model's own chat template, or a plain one where it has none."""
-        stop_ids = frozenset(eos_token_ids)
         if not tokenizer.chat_template:
             head = tokenizer.bos_token or ""
-            return cls(head, "\n\nQuestion: ", "\nAnswer:", "\n\nQuestion: ", stop_ids, tokenizer)
+            return cls(head, "\n\nQuestion: ", "\nAnswer:", "\n\nQuestion: ", tokenizer)
         asked = {"role": "user", "content": f"{DOCUMENT_SLOT}\n\n{INSTRUCTION}\nQuestion: {QUESTION_SLOT}"}
         answered = {"role": "assistant", "content": ANSWER_SLOT}
         again = {"role": "user", "content": QUESTION_SLOT}
         head, between, tail = _cut(_render(tokenizer, [asked]), DOCUMENT_SLOT, QUESTION_SLOT)
         later = _render(tokenizer, [asked, answered, again]).split(ANSWER_SLOT, 1)[1]
-        return cls(head, between, tail, later.split(QUESTION_SLOT, 1)[0], stop_ids, tokenizer)
+        return cls(head, between, tail, later.split(QUESTION_SLOT, 1)[0], tokenizer)
 
     def head_ids(self) -> list[int]:
         """What stands before the document."""

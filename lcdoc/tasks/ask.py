@@ -1,0 +1,246 @@
+"""Asking: documents are read once by one model, then any number of questions are answered from that reading."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lcdoc.citations import find_quotes
+from lcdoc.config import ReadSettings, Sampling
+from lcdoc.documents.document import Document
+from lcdoc.engine.attention import register
+from lcdoc.engine.memory import MemoryMeter
+from lcdoc.engine.reader import Mark, Reader
+from lcdoc.engine.sampling import Sampler
+from lcdoc.errors import DocumentError, UsageError
+from lcdoc.models import load_config, load_model, load_tokenizer, resolve
+from lcdoc.tasks.answer import Answer, Citation, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
+from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Plan, context_window, make_plan
+from lcdoc.tasks.progress import Observer, Progress, silent
+from lcdoc.tasks.receipts import make_receipt
+from lcdoc.tokens import Prompt, TextStream, tokenize
+
+# A question of a chat may be this long where nothing else says how long it will be.
+CHAT_QUESTION_TOKENS = 256
+
+
+class Reading:
+    """Documents read once by one model.
+
+    Making it loads the model; `read` reads the documents; `ask` may then be called any number of times.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        settings: ReadSettings,
+        *,
+        max_new_tokens: int = 512,
+        questions: Sequence[str] = (),
+        observer: Observer = silent,
+    ) -> None:
+        """questions: those known to come; with none, room is kept for a chat. Raises DoesNotFitError before any
+        weights are loaded where the documents are longer than the model's window."""
+        started = time.perf_counter()
+        self.documents, self._observer = tuple(documents), observer
+        files = resolve(settings.model)
+        tokenizer, config = load_tokenizer(files), load_config(files)
+        self._prompt = Prompt.from_tokenizer(tokenizer)
+        self.tokens = tokenize(tokenizer, documents)
+        if not self.tokens.token_ids:
+            raise DocumentError("the document holds no text that the model can read")
+        self._head_ids = self._prompt.head_ids()
+        longest = max((len(self._question_ids(q)) for q in questions), default=CHAT_QUESTION_TOKENS)
+
+        def plan(kv_dtype: str) -> Plan:
+            return make_plan(
+                config,
+                settings,
+                document_tokens=len(self.tokens.token_ids),
+                prompt_tokens=len(self._head_ids) + longest,
+                max_new_tokens=max_new_tokens,
+                keep_turns=not questions,
+                kv_dtype=kv_dtype,
+            )
+
+        plan(settings.dtype)  # what does not fit is refused before the weights cost any time
+        self._model = load_model(
+            files, device=settings.device, dtype=settings.dtype, attn_implementation=register()
+        )
+        self._dtype = str(self._model.dtype).removeprefix("torch.")
+        self._plan = plan(self._dtype)
+        self._window = context_window(config)
+        self._stop_ids = _stop_ids(self._model, tokenizer)
+        self._meter = MemoryMeter(self._model.device)
+        self._reader = Reader(
+            self._model,
+            self._plan.split,
+            capacity_tokens=self._plan.summary.capacity_tokens,
+            chunk_tokens=settings.chunk_tokens,
+        )
+        self._info = ModelInfo(files.name, self._dtype, self._window)
+        self._bare: Mark | None = None  # the document read, nothing asked
+        self._has_turns = False
+        self.tokens_read = 0
+        self._read_s = self._unpaid_read_s = 0.0
+        self._load_s = time.perf_counter() - started
+
+    @property
+    def tokens_total(self) -> int:
+        """Tokens of the documents."""
+        return len(self.tokens.token_ids)
+
+    @property
+    def plan(self) -> PlanSummary:
+        return self._plan.summary
+
+    def read(self) -> None:
+        """Reads the documents, once. An interrupt leaves tokens_read at the chunks that were finished."""
+        if self._bare is not None:
+            return
+        started = time.perf_counter()
+
+        def on_chunk(done: int) -> None:
+            self.tokens_read = min(max(0, done - len(self._head_ids)), self.tokens_total)
+            self._report("read", self.tokens_read, self.tokens_total, started)
+
+        self._report("read", 0, self.tokens_total, started)
+        self._reader.prefill(self._head_ids + self.tokens.token_ids, on_chunk)
+        self._bare = self._reader.mark()
+        self._read_s = self._unpaid_read_s = time.perf_counter() - started
+
+    def ask(
+        self,
+        question: str,
+        sampling: Sampling,
+        on_text: Callable[[str], None],
+        *,
+        keep_turn: bool = False,
+    ) -> Answer:
+        """Answers one question; on_text hears the answer as it is made, whole characters only.
+
+        keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer
+        with finish_reason "interrupted", and its turn is forgotten. Raises UsageError for a question without
+        room in the window.
+        """
+        self.read()
+        asked = time.perf_counter()
+        question_ids = self._question_ids(question)
+        max_new_tokens = self._room_for_answer(question_ids, sampling)
+        before = self._reader.mark()
+        stream, pieces, token_times = TextStream(self._prompt.tokenizer), [], []
+        finish_reason = "stop"
+        try:
+            self._reader.prefill(question_ids)
+            sampler = Sampler(sampling.temperature, sampling.top_p, sampling.seed)
+            for token_id in self._reader.decode(sampler, self._stop_ids, max_new_tokens):
+                token_times.append(time.perf_counter())
+                self._report("answer", len(token_times), max_new_tokens, token_times[0])
+                if piece := stream.push(token_id):
+                    pieces.append(piece)
+                    on_text(piece)
+            if len(token_times) == max_new_tokens:
+                finish_reason = "length"
+        except KeyboardInterrupt:
+            finish_reason = "interrupted"
+        receipt, kv_bytes = self.receipt(), self._reader.cache.nbytes
+        if keep_turn and finish_reason != "interrupted":
+            self._has_turns = True
+        else:
+            self._reader.rewind(before)
+        text = "".join(pieces).strip()
+        timing = self._timing(asked, token_times)
+        return Answer(
+            question=question,
+            answer=text,
+            complete=finish_reason == "stop",
+            finish_reason=finish_reason,
+            citations=self._citations(text),
+            receipt=receipt,
+            plan=self.plan,
+            memory=self._memory(kv_bytes),
+            timing=timing,
+            model=self._info,
+        )
+
+    def forget_turns(self) -> None:
+        """Back to the bare document: what was asked and answered is forgotten."""
+        if self._bare is not None:
+            self._reader.rewind(self._bare)
+        self._has_turns = False
+
+    def receipt(self) -> Receipt:
+        """How the documents have been read so far."""
+        return make_receipt(
+            self.documents,
+            self.tokens,
+            self._reader.cache,
+            mode=self.plan.mode,
+            kv_dtype=self._dtype,
+            head_tokens=len(self._head_ids),
+            tokens_read=self.tokens_read,
+            notes=self._plan.notes,
+        )
+
+    def _question_ids(self, question: str) -> list[int]:
+        return self._prompt.question_ids(question, first=not getattr(self, "_has_turns", False))
+
+    def _room_for_answer(self, question_ids: list[int], sampling: Sampling) -> int:
+        capacity = self.plan.capacity_tokens
+        room = capacity - self._reader.seen_tokens - len(question_ids)
+        if room < min(MIN_ANSWER_TOKENS, sampling.max_new_tokens):
+            advice = "forget the earlier turns" if self._has_turns else "ask more briefly"
+            raise UsageError(
+                f"the question has {len(question_ids):,} tokens and leaves {max(room, 0):,} of "
+                f"{capacity:,} for its answer; {advice}"
+            )
+        return min(room, sampling.max_new_tokens)
+
+    def _citations(self, text: str) -> tuple[Citation, ...]:
+        return tuple(
+            Citation(
+                match.document.source if match.document else None,
+                match.page.number if match.page else None,
+                match.page.label if match.page else None,
+                match.quote,
+                match.status,
+            )
+            for match in find_quotes(text, self.documents)
+        )
+
+    def _timing(self, asked: float, token_times: list[float]) -> Timing:
+        """The first question after a reading pays for it."""
+        waited = (token_times[0] if token_times else time.perf_counter()) - asked
+        ttft_s, self._unpaid_read_s = waited + self._unpaid_read_s, 0.0
+        decode_s = token_times[-1] - token_times[0] if token_times else 0.0
+        num_read = len(self._head_ids) + self.tokens_read
+        return Timing(
+            load_s=self._load_s,
+            prefill_s=self._read_s,
+            prefill_tokens_per_s=num_read / self._read_s if self._read_s else 0.0,
+            ttft_s=ttft_s,
+            decode_s=decode_s,
+            decode_tokens_per_s=(len(token_times) - 1) / decode_s if decode_s else 0.0,
+        )
+
+    def _memory(self, kv_bytes: int) -> MemoryUse:
+        return MemoryUse(
+            device=self._model.device.type,
+            budget_bytes=None,
+            predicted_peak_bytes=None,
+            peak_bytes=self._meter.peak_bytes(),
+            weights_bytes=sum(weight.nbytes for weight in self._model.parameters()),
+            kv_bytes=kv_bytes,
+        )
+
+    def _report(self, phase: str, done: int, total: int, started: float) -> None:
+        elapsed = time.perf_counter() - started
+        rate = done / elapsed if elapsed else 0.0
+        kv_bytes = self._reader.cache.nbytes
+        self._observer(Progress(phase, done, total, rate, kv_bytes, self._meter.now_bytes()))
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: those the model's files name, and the tokenizer's own."""
+    named = model.generation_config.eos_token_id
+    ids = named if isinstance(named, list) else [named]
+    return frozenset(token_id for token_id in (*ids, tokenizer.eos_token_id) if token_id is not None)
