@@ -1,0 +1,50 @@
+"""Models: from a name to files, from files to a tokenizer and a loaded model.
+
+Only `pull` and `pull_default` reach the network. Nothing heavy is imported before a name is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lcdoc.models.catalogue import ModelEntry, list_models, remove, show
+    from lcdoc.models.files import ModelFiles, resolve
+    from lcdoc.models.loading import load_config, load_model, load_tokenizer
+    from lcdoc.models.packaged import DEFAULT_MODEL
+    from lcdoc.models.pulling import pull, pull_default
+
+_MODULE_OF = {
+    "DEFAULT_MODEL": "packaged",
+    "ModelEntry": "catalogue",
+    "ModelFiles": "files",
+    "list_models": "catalogue",
+    "load_config": "loading",
+    "load_model": "loading",
+    "load_tokenizer": "loading",
+    "pull": "pulling",
+    "pull_default": "pulling",
+    "remove": "catalogue",
+    "resolve": "files",
+    "show": "catalogue",
+}
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "ModelEntry",
+    "ModelFiles",
+    "list_models",
+    "load_config",
+    "load_model",
+    "load_tokenizer",
+    "pull",
+    "pull_default",
+    "remove",
+    "resolve",
+    "show",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,46 @@
+"""A file's SHA-256, computed once and remembered for as long as its size and its time stay the same."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from lcdoc.models.folders import models_folder
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hex; a remembered one costs no reading."""
+    stat = path.stat()
+    key, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+    remembered = _remembered()
+    if remembered.get(key, [])[:2] == stamp:
+        return str(remembered[key][2])
+    digest = hash_file(path)
+    _remember({**remembered, key: [*stamp, digest]})
+    return digest
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _record() -> Path:
+    return models_folder() / "hashes.json"
+
+
+def _remembered() -> dict[str, list[int | str]]:
+    try:
+        content = json.loads(_record().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _remember(content: dict[str, list[int | str]]) -> None:
+    _record().parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=_record().parent, prefix=".hashes-")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+    Path(name).replace(_record())

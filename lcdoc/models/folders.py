@@ -1,0 +1,22 @@
+"""Where lcdoc keeps models: LCDOC_HOME where it is set, else the user's data folder."""
+
+import os
+from pathlib import Path
+
+
+def home_folder() -> Path:
+    if os.environ.get("LCDOC_HOME"):
+        return Path(os.environ["LCDOC_HOME"]).expanduser()
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("lcdoc", appauthor=False))
+
+
+def models_folder() -> Path:
+    """Pulled model files, one folder per name."""
+    return home_folder() / "models"
+
+
+def conversions_folder() -> Path:
+    """GGUF files converted once, one folder per file and dtype."""
+    return models_folder() / "converted"
