@@ -1,0 +1,56 @@
+"""A zip file that is checked before anything of it is unpacked."""
+
+import io
+import zipfile
+import zlib
+
+from lcdoc.documents.limits import MEBIBYTE, Limits
+from lcdoc.errors import DocumentError
+
+
+class Archive:
+    """Reads the files of a docx or epub.
+
+    Opening raises DocumentError when the archive is broken or breaks a limit; sizes are taken from the
+    directory, and unpacking stops there too, since a directory can lie.
+    """
+
+    def __init__(self, data: bytes, source: str, limits: Limits) -> None:
+        self._source = source
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            raise DocumentError(f"{source}: a broken zip file; fetch it again") from None
+        entries = self._zip.infolist()
+        self.names = frozenset(entry.filename for entry in entries)
+        if len(entries) > limits.archive_entries:
+            raise DocumentError(
+                f"{source}: holds {len(entries):,} files, more than the limit of {limits.archive_entries:,}"
+            )
+        total_bytes = sum(entry.file_size for entry in entries)
+        if total_bytes > limits.archive_bytes:
+            raise DocumentError(
+                f"{source}: unpacks to {total_bytes:,} bytes, more than the limit of {limits.archive_bytes:,}"
+            )
+        for entry in entries:
+            if (
+                entry.file_size > MEBIBYTE
+                and entry.file_size > limits.archive_ratio * entry.compress_size
+            ):
+                raise DocumentError(
+                    f"{source}: {entry.filename} grows {entry.file_size // max(entry.compress_size, 1)} times "
+                    f"when unpacked, more than the limit of {limits.archive_ratio}; it looks like a zip bomb"
+                )
+
+    def read(self, name: str) -> bytes:
+        """One file's bytes; raises DocumentError when it is missing, locked or damaged."""
+        try:
+            with self._zip.open(name) as file:
+                # Never past the size that was checked; zipfile itself verifies length and checksum.
+                return file.read(self._zip.getinfo(name).file_size)
+        except KeyError:
+            raise DocumentError(f"{self._source}: {name} is missing; the file is incomplete") from None
+        except RuntimeError:  # zipfile's way to say that a password is needed
+            raise DocumentError(f"{self._source}: locked with a password; save it without one") from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError):
+            raise DocumentError(f"{self._source}: {name} is damaged; fetch the file again") from None

@@ -1,0 +1,108 @@
+"""Removes the headers and footers that run through a document, and learns the printed page numbers."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_EDGE_LINES = 3
+_MIN_PAGES = 4
+_MIN_SHARE = 0.3
+_MIN_STEADY_SHARE = 0.8
+_NUMBER = re.compile(r"\d+|(?<![^\W\d_])[ivxlc]+(?![^\W\d_])")
+_ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
+
+
+@dataclass(frozen=True)
+class _EdgeLine:
+    """A line near the top or bottom of a page; numbers are those that its key replaces by "#"."""
+
+    page: int
+    line: int
+    key: str
+    numbers: tuple[int, ...]
+    text: str
+
+
+def remove_running_heads(pages: Sequence[str]) -> tuple[list[str], dict[int, str]]:
+    """Pages without the lines that run through them, and the printed number of each page that shows one.
+
+    A line runs when it stands among the outermost three lines of at least 4 pages and 30% of all, alike
+    but for numbers, and these numbers stay the same or count the pages. Rows of a table differ in other
+    ways and stay. The first occurrence of a line with words stays too, so that nothing said is lost, and
+    a page of fewer than six lines loses none.
+    """
+    lines = [page.split("\n") for page in pages]
+    running = _running_lines(lines)
+    printed = _printed_numbers(running)
+    first_shown = {}
+    for edge_line in sorted(running, key=lambda item: (item.page, item.line)):
+        if any(char.isalpha() for char in edge_line.key.replace("#", "")):
+            first_shown.setdefault(edge_line.key, (edge_line.page, edge_line.line))
+    kept = set(first_shown.values())
+    dropped = {(item.page, item.line) for item in running} - kept
+    cleaned = [
+        "\n".join(line for index, line in enumerate(page_lines) if (number, index) not in dropped)
+        for number, page_lines in enumerate(lines)
+    ]
+    return [page.strip("\n") for page in cleaned], printed
+
+
+def _running_lines(pages: Sequence[Sequence[str]]) -> list[_EdgeLine]:
+    num_pages_with_text = sum(any(line.strip() for line in page) for page in pages)
+    needed = max(_MIN_PAGES, _MIN_SHARE * num_pages_with_text)
+    by_key: dict[tuple[str, str], list[_EdgeLine]] = defaultdict(list)
+    for number, page in enumerate(pages):
+        filled = [index for index, line in enumerate(page) if line.strip()]
+        if len(filled) < 2 * _EDGE_LINES:
+            continue
+        edges = {"top": filled[:_EDGE_LINES], "bottom": filled[-_EDGE_LINES:]}
+        for edge, indexes in edges.items():
+            for index in indexes:
+                edge_line = _edge_line(number, index, page[index])
+                by_key[edge, edge_line.key].append(edge_line)
+    running: list[_EdgeLine] = []
+    for group in by_key.values():
+        if len({item.page for item in group}) >= needed and _numbers_run(group):
+            running.extend(group)
+    return running
+
+
+def _edge_line(page: int, index: int, line: str) -> _EdgeLine:
+    text = " ".join(line.split())
+    numbers = tuple(_value(number) for number in _NUMBER.findall(text))
+    return _EdgeLine(page, index, _NUMBER.sub("#", text), numbers, text)
+
+
+def _numbers_run(group: Sequence[_EdgeLine]) -> bool:
+    """Whether each number either stays or grows as the pages do, in most steps from page to page."""
+    steps = list(zip(group, group[1:], strict=False))
+    for slot in range(len(group[0].numbers)):
+        num_steady = sum(
+            after.numbers[slot] - before.numbers[slot] in (0, after.page - before.page)
+            for before, after in steps
+        )
+        if num_steady < _MIN_STEADY_SHARE * len(steps):
+            return False
+    return True
+
+
+def _printed_numbers(running: Sequence[_EdgeLine]) -> dict[int, str]:
+    """Page index -> printed number, from numbers that begin or end a running line and count the pages."""
+    votes: dict[int, dict[int, str]] = defaultdict(dict)  # offset -> page -> number
+    for item in running:
+        found = list(_NUMBER.finditer(item.text))
+        for match in found[:1] + found[-1:]:
+            at_edge = match.start() == 0 or match.end() == len(item.text)
+            if at_edge and match[0].isdecimal():
+                votes[int(match[0]) - item.page].setdefault(item.page, match[0])
+    best = max(votes.values(), key=len, default={})
+    return best if len(best) >= _MIN_PAGES else {}
+
+
+def _value(number: str) -> int:
+    if number.isdecimal():
+        return int(number[:18])
+    values = [_ROMAN[char] for char in number]
+    following = [*values[1:], 0]
+    return sum(-value if value < after else value for value, after in zip(values, following, strict=True))
