@@ -33,13 +33,11 @@ class Archive:
                 f"{source}: unpacks to {total_bytes:,} bytes, more than the limit of {limits.archive_bytes:,}"
             )
         for entry in entries:
-            if (
-                entry.file_size > MEBIBYTE
-                and entry.file_size > limits.archive_ratio * entry.compress_size
-            ):
+            growth = entry.file_size // max(entry.compress_size, 1)
+            if entry.file_size > MEBIBYTE and growth > limits.archive_ratio:
                 raise DocumentError(
-                    f"{source}: {entry.filename} grows {entry.file_size // max(entry.compress_size, 1)} times "
-                    f"when unpacked, more than the limit of {limits.archive_ratio}; it looks like a zip bomb"
+                    f"{source}: {entry.filename} grows {growth:,} times when unpacked, more than the "
+                    f"limit of {limits.archive_ratio}; it looks like a zip bomb"
                 )
 
     def read(self, name: str) -> bytes:

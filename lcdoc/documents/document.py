@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# Page.unread of a page that OCR would make readable.
+SCAN = "scan: picture without text"
+
 
 @dataclass(frozen=True)
 class Page:
@@ -27,7 +30,7 @@ class Document:
 
     source: the name the user gave ("report.pdf", "-").
     format: "pdf", "text", "markdown", "html", "docx", "epub" or "transcript".
-    unit: what a page is called in this format: "page", "section", "chapter" or "lines".
+    unit: what a page is called in this format: "page", "section", "chapter", "lines" or "turns".
     pages: those asked for; num_pages counts all in the file.
     """
 

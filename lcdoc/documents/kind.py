@@ -9,7 +9,10 @@ from lcdoc.errors import DocumentError
 
 # Formats that would otherwise be read as junk, and what to do with each.
 _REFUSED = (
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old or locked Office file; save it as .docx without a password"),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an old or a locked Office file; save it as .docx, unlocked",
+    ),
     (b"{\\rtf", "an RTF file; save it as .docx or .txt"),
     (b"%!PS", "a PostScript file; convert it to PDF, for example with ps2pdf"),
     (b"\x1f\x8b", "gzip-compressed; unpack it first"),

@@ -14,6 +14,7 @@ from lcdoc.errors import DocumentError
 if TYPE_CHECKING:
     import pypdfium2
 
+
 def read_pdf(data: bytes, source: str, password: str | None, limits: Limits) -> Document:
     """All pages of a PDF; the empty password is tried first.
 
@@ -60,7 +61,6 @@ def _open(data: bytes, source: str, password: str | None) -> "tuple[pypdfium2.Pd
                 return None, candidate
     known = "locked with a password; give it with --password" if password is None else "wrong --password"
     raise DocumentError(f"{source}: {known}")
-
 
 
 def _labels(declared: list[str] | None, printed: dict[int, str], num_pages: int) -> list[str]:

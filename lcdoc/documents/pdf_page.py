@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lcdoc.documents.cleaning import clean_text
 from lcdoc.documents.damage import damage, is_damaged, is_right_to_left
+from lcdoc.documents.document import SCAN
 from lcdoc.documents.limits import Limits
 from lcdoc.documents.pdfium_text import page_text
 from lcdoc.documents.pypdf_pages import PypdfPages
@@ -12,7 +13,6 @@ from lcdoc.documents.pypdf_pages import PypdfPages
 if TYPE_CHECKING:
     import pypdfium2
 
-SCAN = "scan: picture without text"
 _DRAWING = "drawing: shapes without text"
 _MIN_DRAWING_SHAPES = 50
 _MIN_PICTURE_SHARE = 0.5

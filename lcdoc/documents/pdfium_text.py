@@ -15,7 +15,7 @@ _MAX_GAP = 1.0
 _SPACE_GAP = 0.15
 _MIN_RISE = 0.15
 _RAISED = re.compile(r"[+\u2212-]?\d+")
-_SUPERSCRIPTS = str.maketrans("0123456789+-\u2212", "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b\u207b")
+_SUPERSCRIPTS = str.maketrans("0123456789+-\u2212", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
 
 
 @dataclass(frozen=True)

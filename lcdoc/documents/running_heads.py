@@ -35,7 +35,7 @@ def remove_running_heads(pages: Sequence[str]) -> tuple[list[str], dict[int, str
     lines = [page.split("\n") for page in pages]
     running = _running_lines(lines)
     printed = _printed_numbers(running)
-    first_shown = {}
+    first_shown: dict[str, tuple[int, int]] = {}
     for edge_line in sorted(running, key=lambda item: (item.page, item.line)):
         if any(char.isalpha() for char in edge_line.key.replace("#", "")):
             first_shown.setdefault(edge_line.key, (edge_line.page, edge_line.line))

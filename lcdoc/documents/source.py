@@ -42,7 +42,9 @@ def expand_sources(patterns: Sequence[str]) -> list[str]:
             sources.append(pattern)
             continue
         # A glob that also matches folders means the files among them.
-        matches = [name for name in glob.glob(pattern, recursive=True) if not Path(name).is_dir()]
+        # Path.glob takes no absolute patterns.
+        names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+        matches = [name for name in names if not Path(name).is_dir()]
         if not matches:
             raise DocumentError(f"{pattern}: no file matches; check the pattern and the folder")
         sources.extend(sorted(matches, key=_natural))
@@ -56,9 +58,7 @@ def _read_file(source: str, limits: Limits) -> bytes:
         if stat.S_ISDIR(mode):
             raise DocumentError(_directory_message(source))
         if not stat.S_ISREG(mode):
-            raise DocumentError(
-                f"{source}: a device or pipe, not a file; pipe it in instead and name it '-'"
-            )
+            raise DocumentError(f"{source}: a device or pipe, not a file; pipe it in instead and name it '-'")
         with path.open("rb") as file:
             return file.read(limits.file_bytes + 1)
     except FileNotFoundError:
