@@ -1,6 +1,6 @@
 """Makes text from documents and models safe to show: nothing in it can move, colour or reorder a terminal.
 
-Removed: C0 and C1 controls except newline and tab, escape sequences (CSI, OSC, DCS and the rest) even when cut
+Removed: C0 and C1 controls except newline and tab, escape sequences (CSI, OSC, DCS and the rest) even if cut
 anywhere between two chunks, bidirectional overrides and isolates. All other text stays.
 """
 

@@ -1,0 +1,6 @@
+"""`python -m lcdoc`."""
+
+from lcdoc.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The commands and their options. What a command does is imported when it runs: --help stays quick."""
+
+from typing import Annotated, Any
+
+import typer
+
+from lcdoc.cli import options
+from lcdoc.config import Settings, resolve
+from lcdoc.errors import UsageError
+
+PLAIN: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = typer.Typer(help="Ask anything of a document of any length, on your own machine.", **PLAIN)
+models_app = typer.Typer(help="Get, list and remove models.", **PLAIN)
+profiles_app = typer.Typer(help="Look at head profiles.", **PLAIN)
+config_app = typer.Typer(help="Look at the settings.", **PLAIN)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lcdoc {version('lcdoc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lcdoc(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("ask")
+def ask_command(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", help="Documents (- is stdin), then the question."),
+    ],
+    question: Annotated[
+        list[str] | None, typer.Option("-q", "--question", help="One more question; repeat for several.")
+    ] = None,
+    questions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A file of questions, one a line; - is stdin.")
+    ] = None,
+    model: options.Model = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    mode: options.Mode = None,
+    profile: options.Profile = None,
+    sink_size: options.SinkSize = None,
+    recent_size: options.RecentSize = None,
+    chunk_tokens: options.ChunkTokens = None,
+    pages: options.Pages = None,
+    password: options.Password = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    json: options.Json = False,
+    jsonl: options.Jsonl = False,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Answer questions from whole documents; with no question on a terminal, chat."""
+    from lcdoc.cli.ask import Request, ask
+    from lcdoc.cli.questions import STDIN, checked_questions, read_questions, split_words
+
+    if json and jsonl:
+        raise UsageError("--json and --jsonl exclude each other; choose one")
+    settings = _settings(
+        quiet,
+        no_color,
+        model=model,
+        device=device,
+        dtype=dtype,
+        mode=mode,
+        profile=profile,
+        sink_size=sink_size,
+        recent_size=recent_size,
+        chunk_tokens=chunk_tokens,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    documents, last_word = split_words(words, questions_given=bool(question or questions))
+    if questions == STDIN and STDIN in documents:
+        raise UsageError("stdin (-) is the document and the questions; name one of them as a file")
+    asked = [last_word] if last_word is not None else list(question or [])
+    asked += read_questions(questions) if questions else []
+    form = "json" if json else "jsonl" if jsonl else "text"
+    return ask(Request(documents, checked_questions(asked), settings, pages, password, form))
+
+
+@app.command("inspect")
+def inspect_command(
+    files: options.Files,
+    model: options.Model = None,
+    pages: options.Pages = None,
+    password: options.Password = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> None:
+    """Show pages, tokens, scans and warnings, and whether the model can read it all."""
+    from lcdoc.cli.inspect import inspect
+    from lcdoc.documents.source import expand_sources
+
+    settings = _settings(quiet, no_color, model=model)
+    inspect(expand_sources(files), settings, pages, password, json)
+
+
+@app.command("doctor")
+def doctor_command(json: options.Json = False) -> int:
+    """Check this machine: versions, devices, memory, model, settings, folders."""
+    from lcdoc.cli.doctor import doctor
+
+    return doctor(json)
+
+
+@models_app.command("pull")
+def models_pull(
+    name: Annotated[str | None, typer.Argument(help="A hub id; left out, the default model.")] = None,
+) -> None:
+    """Download a model. The only command that uses the network."""
+    from lcdoc.cli.models import pull_model
+
+    pull_model(name)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the models known by name and those on this machine."""
+    from lcdoc.cli.models import print_models
+
+    print_models()
+
+
+@models_app.command("show")
+def models_show(name: Annotated[str, typer.Argument(help="A name from the list.")]) -> None:
+    """Show one model's source, license, size and folders."""
+    from lcdoc.cli.models import print_model
+
+    print_model(name)
+
+
+@models_app.command("remove")
+def models_remove(name: Annotated[str, typer.Argument(help="A name from the list.")]) -> None:
+    """Delete a model's files from this machine."""
+    from lcdoc.cli.models import remove_model
+
+    remove_model(name)
+
+
+@profiles_app.command("list")
+def profiles_list() -> None:
+    """List the shipped head profiles."""
+    from lcdoc.cli.profiles import print_profiles
+
+    print_profiles()
+
+
+@profiles_app.command("show")
+def profiles_show(name: Annotated[str, typer.Argument(help="A shipped name or a YAML file.")]) -> None:
+    """Show a profile's sizes, source and gates."""
+    from lcdoc.cli.profiles import print_profile
+
+    print_profile(name)
+
+
+@config_app.command("show")
+def config_show(
+    origin: Annotated[bool, typer.Option("--origin", help="Also say where each value came from.")] = False,
+) -> None:
+    """Show every setting as it stands here."""
+    from lcdoc.cli.settings import print_settings
+
+    print_settings(origin)
+
+
+@config_app.command("path")
+def config_path() -> None:
+    """Show the config files, the stronger first."""
+    from lcdoc.cli.settings import print_paths
+
+    print_paths()
+
+
+def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
+    """A switch that was not given leaves the setting to the other layers."""
+    return resolve({**flags, "quiet": quiet or None, "color": "never" if no_color else None})
+
+
+app.add_typer(models_app, name="models")
+app.add_typer(profiles_app, name="profiles")
+app.add_typer(config_app, name="config")

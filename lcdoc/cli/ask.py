@@ -1,0 +1,159 @@
+"""`lcdoc ask`: documents first, then the model, then the questions."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lcdoc.cli.display import Display, is_terminal, open_display
+from lcdoc.cli.exits import INTERRUPTED, interruptible
+from lcdoc.cli.output import JsonlWriter, JsonWriter, TextWriter, Writer
+from lcdoc.cli.sanitize import clean_line
+from lcdoc.cli.totals import totals_line
+from lcdoc.config import Settings
+from lcdoc.documents.document import Document
+from lcdoc.errors import UsageError
+from lcdoc.tasks.answer import Answer
+from lcdoc.tasks.progress import Observer, Progress
+
+if TYPE_CHECKING:
+    from lcdoc.tasks.ask import Reading
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call of `lcdoc ask` wants; with no questions, a chat. form: "text", "json" or "jsonl"."""
+
+    documents: list[str]
+    questions: list[str]
+    settings: Settings
+    pages: str | None
+    password: str | None
+    form: str
+
+
+def ask(request: Request) -> int:
+    """Reads, answers and returns the exit code."""
+    if not request.questions:
+        _check_chat(request)
+    display = open_display(request.settings.appearance)
+    where = "before anything was read"
+    reading: Reading | None = None
+    try:
+        with interruptible():
+            documents = parse(request.documents, request.pages, request.password, display)
+            writer = _writer(request)
+            reading = _load(request, documents, _both(display, writer), display)
+            writer.plan(reading.plan)
+            reading.read()
+            if request.questions:
+                return _answer_all(reading, request, writer, display)
+    except KeyboardInterrupt:
+        display.clear()
+        if reading is not None:
+            where = f"after reading {reading.tokens_read:,} of {reading.tokens_total:,} tokens"
+        display.say(f"interrupted {where}")
+        return INTERRUPTED
+    finally:
+        display.clear()
+    from lcdoc.cli.chat import chat
+
+    return chat(reading, request.settings.sampling, display)
+
+
+def parse(sources: list[str], pages: str | None, password: str | None, display: Display) -> list[Document]:
+    """All documents, with what is wrong with each said once."""
+    from lcdoc.documents import load_document
+
+    display(Progress("parse", 0, 0, 0.0, 0, 0))
+    documents = [load_document(source, pages=pages, password=password) for source in sources]
+    for document in documents:
+        for warning in document.warnings:
+            display.say(f"{document.source}: {warning}")
+    return documents
+
+
+def _check_chat(request: Request) -> None:
+    """A chat needs a person: raises UsageError anywhere else."""
+    terminals = all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr))
+    if request.form != "text" or not terminals or "-" in request.documents:
+        raise UsageError("no question: give one after the documents or with -q (a chat needs a terminal)")
+
+
+def _writer(request: Request) -> Writer:
+    if request.form == "json":
+        return JsonWriter(len(request.questions))
+    return JsonlWriter() if request.form == "jsonl" else TextWriter()
+
+
+def _both(display: Display, writer: Writer) -> Observer:
+    def observe(progress: Progress) -> None:
+        display(progress)
+        writer.progress(progress)
+
+    return observe
+
+
+def _load(request: Request, documents: list[Document], observer: Observer, display: Display) -> "Reading":
+    from lcdoc.cli.models import require_model
+
+    settings = request.settings
+    require_model(settings.read.model, display)
+    display(Progress("load", 0, 0, 0.0, 0, 0))
+    from lcdoc.tasks.ask import Reading
+
+    return Reading(
+        documents,
+        settings.read,
+        max_new_tokens=settings.sampling.max_new_tokens,
+        questions=request.questions,
+        observer=observer,
+    )
+
+
+def _answer_all(reading: "Reading", request: Request, writer: Writer, display: Display) -> int:
+    answers: list[Answer] = []
+    try:
+        for question in request.questions:
+            if len(request.questions) > 1:
+                display.say(f"question: {question}")
+            display.resume()
+            on_text = clearing(display, writer.text) if request.form == "text" else writer.text
+            answers.append(reading.ask(question, request.settings.sampling, on_text))
+            display.clear()
+            writer.answer(answers[-1])
+            say_how_it_ended(answers[-1], display)
+            if answers[-1].finish_reason == "interrupted":
+                return INTERRUPTED
+    finally:
+        writer.close()
+        if answers:
+            display.clear()
+            display.say(totals_line(answers))
+    return 0
+
+
+def clearing(display: Display, on_text: Callable[[str], None]) -> Callable[[str], None]:
+    """Where text and display share a terminal, the display goes before the first piece of text."""
+    if not is_terminal(sys.stdout):
+        return on_text
+
+    def write(piece: str) -> None:
+        display.clear()
+        on_text(piece)
+
+    return write
+
+
+def say_how_it_ended(answer: Answer, display: Display) -> None:
+    """Marks an answer that is not whole, and quotes that are not in the document."""
+    if answer.finish_reason == "interrupted":
+        display.say("the answer was interrupted and is not complete")
+    elif answer.finish_reason == "length":
+        display.say("the answer was cut at its length limit; --max-new-tokens allows more")
+    for citation in answer.citations:
+        quote = clean_line(citation.quote)
+        if citation.status == "unverified":
+            display.say(f'not found in the document: "{quote}"')
+        else:
+            display.say(f'{citation.source} {citation.label}: "{quote}" ({citation.status})')

@@ -1,0 +1,32 @@
+"""The options that commands share, each declared once."""
+
+from typing import Annotated
+
+import typer
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Documents to read; - is stdin.")]
+Model = Annotated[str | None, typer.Option(help="Model: a name, a hub id, a folder or a .gguf file.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, bfloat16, float16 or float32.")]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, exact (nothing dropped), stream (first and last tokens) or duo (by head profile)."
+    ),
+]
+Profile = Annotated[str | None, typer.Option(help="Head profile for duo: a shipped name or a YAML file.")]
+SinkSize = Annotated[int | None, typer.Option(help="First tokens that a streaming head keeps.")]
+RecentSize = Annotated[int | None, typer.Option(help="Last tokens that a streaming head keeps.")]
+ChunkTokens = Annotated[int | None, typer.Option(help="Tokens read at once.")]
+Pages = Annotated[str | None, typer.Option(help="Only these pages, such as 12-40,50,60-.")]
+Password = Annotated[
+    str | None, typer.Option(envvar="LCDOC_PASSWORD", help="For an encrypted document.", show_default=False)
+]
+MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in tokens.")]
+Temperature = Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")]
+TopP = Annotated[float | None, typer.Option(help="Share of the likeliest tokens to draw from.")]
+Seed = Annotated[int | None, typer.Option(help="Start of the random draws.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Jsonl = Annotated[bool, typer.Option("--jsonl", help="Print events as they happen, one JSON object a line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing but errors on stderr.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours on stderr.")]
