@@ -29,43 +29,44 @@ def remove_running_heads(pages: Sequence[str]) -> tuple[list[str], dict[int, str
 
     A line runs when it stands among the outermost three lines of at least 4 pages and 30% of all, alike
     but for numbers, and these numbers stay the same or count the pages. Rows of a table differ in other
-    ways and stay. The first occurrence of a line with words stays too, so that nothing said is lost, and
-    a page of fewer than six lines loses none.
+    ways and stay. The first occurrence of a line with words stays too, so that nothing said is lost.
     """
     lines = [page.split("\n") for page in pages]
     running = _running_lines(lines)
-    printed = _printed_numbers(running)
     first_shown: dict[str, tuple[int, int]] = {}
-    for edge_line in sorted(running, key=lambda item: (item.page, item.line)):
-        if any(char.isalpha() for char in edge_line.key.replace("#", "")):
-            first_shown.setdefault(edge_line.key, (edge_line.page, edge_line.line))
-    kept = set(first_shown.values())
-    dropped = {(item.page, item.line) for item in running} - kept
+    for item in running:
+        if any(char.isalpha() for char in item.key):
+            first_shown.setdefault(item.key, (item.page, item.line))
+    dropped = {(item.page, item.line) for item in running} - set(first_shown.values())
     cleaned = [
-        "\n".join(line for index, line in enumerate(page_lines) if (number, index) not in dropped)
+        "\n".join(line for index, line in enumerate(page_lines) if (number, index) not in dropped).strip("\n")
         for number, page_lines in enumerate(lines)
     ]
-    return [page.strip("\n") for page in cleaned], printed
+    # A page of nothing but such lines keeps them: it would look empty otherwise.
+    kept = [text or page for text, page in zip(cleaned, pages, strict=True)]
+    return kept, _printed_numbers(running)
 
 
 def _running_lines(pages: Sequence[Sequence[str]]) -> list[_EdgeLine]:
-    num_pages_with_text = sum(any(line.strip() for line in page) for page in pages)
-    needed = max(_MIN_PAGES, _MIN_SHARE * num_pages_with_text)
+    """Every line that runs, in the order of the document."""
     by_key: dict[tuple[str, str], list[_EdgeLine]] = defaultdict(list)
+    full_pages = set()
     for number, page in enumerate(pages):
         filled = [index for index, line in enumerate(page) if line.strip()]
-        if len(filled) < 2 * _EDGE_LINES:
-            continue
-        edges = {"top": filled[:_EDGE_LINES], "bottom": filled[-_EDGE_LINES:]}
-        for edge, indexes in edges.items():
+        if len(filled) >= 2 * _EDGE_LINES:
+            full_pages.add(number)
+        for edge, indexes in (("top", filled[:_EDGE_LINES]), ("bottom", filled[-_EDGE_LINES:])):
             for index in indexes:
                 edge_line = _edge_line(number, index, page[index])
                 by_key[edge, edge_line.key].append(edge_line)
-    running: list[_EdgeLine] = []
+    needed = max(_MIN_PAGES, _MIN_SHARE * len(full_pages))
+    running: set[_EdgeLine] = set()
     for group in by_key.values():
-        if len({item.page for item in group}) >= needed and _numbers_run(group):
-            running.extend(group)
-    return running
+        # In a page of a few lines the body itself is at the edge, so such pages prove nothing.
+        proof = [item for item in group if item.page in full_pages]
+        if len({item.page for item in proof}) >= needed and _numbers_run(proof):
+            running.update(group)
+    return sorted(running, key=lambda item: (item.page, item.line))
 
 
 def _edge_line(page: int, index: int, line: str) -> _EdgeLine:
