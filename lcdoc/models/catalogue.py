@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lcdoc.errors import ModelError
-from lcdoc.models.conversion import conversions_of
+from lcdoc.models.conversion import conversions_of, manifest_of
+from lcdoc.models.folders import conversions_folder
 from lcdoc.models.packaged import PACKAGED_MODELS, PackagedModel
 
 
@@ -13,8 +14,10 @@ from lcdoc.models.packaged import PACKAGED_MODELS, PackagedModel
 class ModelEntry:
     """One model that can be named.
 
-    source: "package" or "hub". pulled: whether it is on this machine. size_bytes: on disk, its
-    conversions included; of a model not pulled, the size of its file. paths: where it lies.
+    source: "package", "hub" (the hub's cache, shared with other programs) or "file" (a .gguf file of the
+    user's, named by its path; only its conversions belong to lcdoc). pulled: whether it is on this machine.
+    size_bytes: what removing it frees; of a model not pulled, what pulling it takes. paths: the folders
+    that removing it deletes.
     """
 
     name: str
@@ -27,8 +30,10 @@ class ModelEntry:
 
 
 def list_models() -> list[ModelEntry]:
-    """The models lcdoc knows by name, then those of the hub that are on this machine."""
-    return [_packaged_entry(model) for model in PACKAGED_MODELS.values()] + _hub_entries()
+    """The models lcdoc knows by name, then those of the hub and the converted files on this machine."""
+    packaged = [_packaged_entry(model) for model in PACKAGED_MODELS.values()]
+    taken = {path for entry in packaged for path in entry.paths}
+    return packaged + _hub_entries() + _file_entries(taken)
 
 
 def show(name: str) -> ModelEntry:
@@ -44,8 +49,11 @@ def remove(name: str) -> ModelEntry:
     entry = show(name)
     if not entry.pulled:
         raise ModelError(f"the model {name} is not on this machine")
-    for path in entry.paths:
-        shutil.rmtree(path)
+    try:
+        for path in entry.paths:
+            shutil.rmtree(path)
+    except OSError as error:
+        raise ModelError(f"the model {name} can't be removed: {error}") from error
     return entry
 
 
@@ -68,6 +76,21 @@ def _hub_entries() -> list[ModelEntry]:
         ModelEntry(repo.repo_id, "hub", "", None, True, repo.size_on_disk, (repo.repo_path,))
         for repo in sorted(repositories, key=lambda repo: repo.repo_id)
         if repo.repo_type == "model"
+    ]
+
+
+def _file_entries(taken: set[Path]) -> list[ModelEntry]:
+    """Converted files, but not those in `taken`."""
+    folders: dict[str, list[Path]] = {}
+    for path in sorted(conversions_folder().glob("*")):
+        source = manifest_of(path).get("source")
+        if source and path not in taken:
+            folders.setdefault(source, []).append(path)
+    return [
+        ModelEntry(
+            source, "file", "converted GGUF file", None, True, sum(map(_size_bytes, paths)), tuple(paths)
+        )
+        for source, paths in folders.items()
     ]
 
 

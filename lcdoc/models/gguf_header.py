@@ -23,14 +23,20 @@ DEFAULT_ALIGNMENT = 32
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """metadata: every single value by its key, and the length of every array. num_tensors: weights listed."""
+    """metadata: every single value by its key, and the length of every array. num_weights: in all tensors."""
 
     metadata: dict[str, Any]
-    num_tensors: int
+    num_weights: int
 
-    @property
-    def architecture(self) -> str:
-        return str(self.metadata["general.architecture"])
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One tensor as the header lists it; offset_bytes counts from the start of the data."""
+
+    name: str
+    num_weights: int
+    offset_bytes: int
+    size_bytes: int
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -65,10 +71,9 @@ class _Walk:
         tensors = [self.tensor() for _ in range(num_tensors)]
         self.check_tensors(tensors, metadata.get("general.alignment", DEFAULT_ALIGNMENT))
         self.check_metadata(metadata, num_tensors)
-        return GgufHeader(metadata, num_tensors)
+        return GgufHeader(metadata, sum(tensor.num_weights for tensor in tensors))
 
-    def tensor(self) -> tuple[str, int, int]:
-        """Name, offset in the data and bytes of the next tensor listed."""
+    def tensor(self) -> _Tensor:
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
         name, num_dimensions = self.text(), self.number("I")
@@ -76,23 +81,21 @@ class _Walk:
             raise self.broken(
                 f"tensor {name!r} has {num_dimensions} dimensions, at most {MAX_DIMENSIONS} are allowed"
             )
-        elements = prod(self.number("Q") for _ in range(num_dimensions))
+        num_weights = prod(self.number("Q") for _ in range(num_dimensions))
         kind, offset = self.number("I"), self.number("Q")
         try:
             block_elements, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError):
             raise self.broken(f"tensor {name!r} is of the unknown type {kind}") from None
-        return name, offset, elements // block_elements * block_bytes
+        return _Tensor(name, num_weights, offset, num_weights // block_elements * block_bytes)
 
-    def check_tensors(self, tensors: list[tuple[str, int, int]], alignment: Any) -> None:
+    def check_tensors(self, tensors: list[_Tensor], alignment: Any) -> None:
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise self.broken(f"an alignment of {alignment!r} is not a power of two")
         start = -(-self.position // alignment) * alignment
-        for name, offset, num_bytes in tensors:
-            if start + offset + num_bytes > self.size_bytes:
-                raise self.broken(
-                    f"tensor {name!r} ends beyond the file's {self.size_bytes:,} bytes; it is cut short"
-                )
+        for tensor in tensors:
+            if start + tensor.offset_bytes + tensor.size_bytes > self.size_bytes:
+                raise self.broken(f"{tensor.name} ends beyond its {self.size_bytes:,} bytes; it is cut short")
 
     def check_metadata(self, metadata: dict[str, Any], num_tensors: int) -> None:
         architecture = metadata.get("general.architecture")

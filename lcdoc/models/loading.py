@@ -1,12 +1,13 @@
 """From a model's files to its configuration, its tokenizer and the loaded model. Opens no socket."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lcdoc.errors import ModelError
+from lcdoc.errors import DoesNotFitError, ModelError
+from lcdoc.models.checkout import look_for_kernels
 from lcdoc.models.files import ModelFiles
-from lcdoc.models.placement import choose_device, choose_dtype
-from lcdoc.models.quiet import quiet_transformers
+from lcdoc.models.foreign import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -16,31 +17,26 @@ LOCAL_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": Fal
 
 
 def load_config(files: ModelFiles) -> "PretrainedConfig":
-    """The model's configuration, of a class that comes with transformers."""
+    """The model's configuration, of a class that comes with transformers. Raises ModelError."""
+    look_for_kernels()
     from transformers import AutoConfig
 
     folder = _folder(files)
-    try:
-        with quiet_transformers():
-            return AutoConfig.from_pretrained(folder, **LOCAL_ONLY)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise ModelError(f"{files.name}: the configuration can't be used: {_first_line(error)}") from error
+    with quiet_transformers(f"{files.name}: the configuration can't be used"):
+        _check_own_class(folder / "config.json", files.name)
+        return AutoConfig.from_pretrained(folder, **LOCAL_ONLY)
 
 
 def load_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerBase":
-    """The model's own tokenizer, the fast kind, which knows each token's characters."""
+    """The model's own tokenizer, the fast kind, which knows each token's characters. Raises ModelError."""
+    look_for_kernels()
     from transformers import AutoTokenizer
 
     folder = _folder(files)
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL_ONLY)
-    except (ValueError, OSError, KeyError, TypeError, ImportError) as error:
-        raise ModelError(f"{files.name}: the tokenizer can't be used: {_first_line(error)}") from error
+    with quiet_transformers(f"{files.name}: the tokenizer can't be used"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL_ONLY)
     if not tokenizer.is_fast:
-        raise ModelError(
-            f"{files.name}: the tokenizer does not tell where its tokens lie; tokenizer.json is needed"
-        )
+        raise ModelError(f"{files.name}: no tokenizer.json, which tells where each token lies in the text")
     return tokenizer
 
 
@@ -49,19 +45,22 @@ def load_model(
 ) -> "PreTrainedModel":
     """The model on its device, ready to read: in eval mode, without gradients.
 
-    attn_implementation: the name of a registered attention function. Raises ModelError for models
-    that lcdoc can't read with and for weights that are damaged or incomplete.
+    attn_implementation: the name of a registered attention function. Raises ModelError for models that
+    lcdoc can't read with and for damaged weights, DoesNotFitError where they exceed the GPU.
     """
+    config = load_config(files)
+    from torch import OutOfMemoryError
+
+    from lcdoc.models.placement import choose_device, choose_dtype, dtype_name
     from lcdoc.models.support import supported_class
 
+    model_class = supported_class(config, files.name)
     placed = choose_device(device)
     number_format = choose_dtype(dtype, placed)
-    config = load_config(files)
-    model_class = supported_class(config, files.name)
-    folder = _folder(files, str(number_format).removeprefix("torch."))
-    try:
-        with quiet_transformers():
-            model, report = model_class.from_pretrained(
+    folder = _folder(files, dtype_name(number_format))
+    with quiet_transformers(f"{files.name}: the weights can't be loaded"):
+        try:
+            loaded: Any = model_class.from_pretrained(
                 folder,
                 config=config,
                 dtype=number_format,
@@ -71,14 +70,16 @@ def load_model(
                 output_loading_info=True,
                 **LOCAL_ONLY,
             )
-    except Exception as error:  # the files are the user's, and every library below reports damage its own way
-        raise ModelError(f"{files.name}: the weights can't be loaded: {_first_line(error)}") from error
+        except OutOfMemoryError as error:
+            raise DoesNotFitError(
+                f"the weights of {files.name} do not fit {placed}; take a smaller model or --device cpu"
+            ) from error
+    model, report = loaded
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise ModelError(
-            f"{files.name}: the weights are incomplete: {len(missing)} missing, {missing[0]} the first"
-        )
-    return model.eval().requires_grad_(False)
+        raise ModelError(f"{files.name}: the weights lack {len(missing)} tensors, {missing[0]} the first")
+    ready: PreTrainedModel = model.eval().requires_grad_(False)
+    return ready
 
 
 def _folder(files: ModelFiles, dtype: str | None = None) -> Path:
@@ -90,6 +91,16 @@ def _folder(files: ModelFiles, dtype: str | None = None) -> Path:
     return converted(files.path, dtype)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _check_own_class(config_path: Path, name: str) -> None:
+    """Raises ModelError for a model whose code comes with its files: lcdoc runs none of that."""
+    from transformers import CONFIG_MAPPING, __version__
+
+    content = json.loads(config_path.read_text(encoding="utf-8"))
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    if kind in CONFIG_MAPPING:
+        return
+    if kind and "auto_map" in content:
+        raise ModelError(
+            f"{name}: needs the code that came with its files, and lcdoc runs no downloaded code"
+        )
+    raise ModelError(f"{name}: models of type {kind!r} are unknown to transformers {__version__}")

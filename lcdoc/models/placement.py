@@ -12,11 +12,11 @@ BFLOAT16_CAPABILITY = (8, 0)
 
 
 def choose_device(device: str = "auto") -> "torch.device":
-    """ "auto" is CUDA where there is one, else the CPU. Raises ModelError for a device that isn't there."""
+    """The device meant; auto is CUDA where there is one, else the CPU. Raises ModelError."""
     import torch
 
     if device == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
@@ -24,7 +24,7 @@ def choose_device(device: str = "auto") -> "torch.device":
     if chosen.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (chosen.index or 0) >= count:
-            raise ModelError(f"device {device} is not there: {count} CUDA devices found; use --device cpu")
+            raise ModelError(f"no device {device}: {count} CUDA devices were found; use --device cpu")
         return torch.device("cuda", chosen.index or 0)
     if chosen.type != "cpu":
         raise ModelError(f"device {device!r} is not supported; use auto, cpu, cuda or cuda:N")
@@ -32,19 +32,25 @@ def choose_device(device: str = "auto") -> "torch.device":
 
 
 def choose_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
-    """ "auto" is bfloat16 where the device computes it in hardware, else float32."""
+    """The format meant; auto is bfloat16 where the device computes it in hardware, else float32."""
     import torch
 
     if dtype == "auto":
         return torch.bfloat16 if _computes_bfloat16(device) else torch.float32
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; use auto, {', '.join(DTYPES)}")
-    return getattr(torch, dtype)
+    chosen: torch.dtype = getattr(torch, dtype)
+    return chosen
+
+
+def dtype_name(dtype: "torch.dtype") -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _computes_bfloat16(device: "torch.device") -> bool:
+    """On a CPU without such instructions bfloat16 is emulated, several times slower than float32."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -14,6 +14,7 @@ from lcdoc.models.filehash import hash_file
 from lcdoc.models.files import HUB_ID, ModelFiles, check_folder
 from lcdoc.models.gguf_header import read_header
 from lcdoc.models.packaged import DEFAULT_MODEL, PackagedModel
+from lcdoc.models.placement import choose_device, choose_dtype, dtype_name
 
 # What a model folder needs, and nothing that can run: no pickles, no Python.
 HUB_PATTERNS = [
@@ -42,7 +43,7 @@ def pull_default() -> ModelFiles:
                 )
             read_header(file)
             file.replace(model.path)
-    converted(model.path)
+    converted(model.path, dtype_name(choose_dtype("auto", choose_device())))
     return ModelFiles(model.name, model.path)
 
 

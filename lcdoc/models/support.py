@@ -1,6 +1,6 @@
 """Which models lcdoc can read with: decoders whose attention is computed through one replaceable function."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lcdoc.errors import ModelError
 
@@ -14,31 +14,36 @@ def supported_class(config: "PretrainedConfig", name: str) -> "type[PreTrainedMo
     """The class that runs this configuration. Raises ModelError where lcdoc can't read with it."""
     from transformers import AutoModelForCausalLM
 
-    reason = _unsupported_layers(config)
-    if reason:
-        raise ModelError(f"{name}: not supported: {reason}")
-    if type(config) not in AutoModelForCausalLM._model_mapping:
-        raise ModelError(f"{name}: not supported: {config.model_type} models do not write text")
-    model_class = AutoModelForCausalLM._model_mapping[type(config)]
-    if getattr(model_class, "_is_stateful", False):
-        raise ModelError(
-            f"{name}: not supported: {config.model_type} keeps a recurrent state, not keys and values"
-        )
-    if not model_class._supports_attention_backend:
-        raise ModelError(
-            f"{name}: not supported: the attention of {config.model_type} models can't be replaced"
-        )
+    mapping: Any = AutoModelForCausalLM._model_mapping
+    reason = _unsupported_by_config(config)
+    if reason is None and type(config) not in mapping:
+        reason = "it does not write text"
+    if reason is None:
+        model_class: type[PreTrainedModel] = mapping[type(config)]
+        reason = _unsupported_by_class(model_class)
+    if reason is not None:
+        raise ModelError(f"{name}: {config.model_type} models are not supported: {reason}")
     return model_class
 
 
-def _unsupported_layers(config: "PretrainedConfig") -> str | None:
+def _unsupported_by_config(config: "PretrainedConfig") -> str | None:
     text = config.get_text_config(decoder=True)
     if getattr(config, "is_encoder_decoder", False):
-        return "an encoder with a decoder"
+        return "it has an encoder apart from its decoder"
+    if getattr(text, "is_decoder", None) is False:  # only those that can be either have the setting
+        return "it reads in both directions"
     if getattr(text, "num_kv_shared_layers", None):
-        return f"{text.num_kv_shared_layers} layers share the keys and values of others"
+        return f"{text.num_kv_shared_layers} of its layers use the keys and values of others"
     kinds = set(getattr(text, "layer_types", None) or ())
     if getattr(text, "attention_chunk_size", None) or "chunked_attention" in kinds:
-        return "its attention is computed in chunks"
+        return "its attention is cut into chunks"
     unknown = sorted(kinds - SUPPORTED_LAYERS)
-    return f"layers of kind {unknown[0]}" if unknown else None
+    return f"it has layers of kind {unknown[0]}" if unknown else None
+
+
+def _unsupported_by_class(model_class: "type[PreTrainedModel]") -> str | None:
+    if model_class._is_stateful:
+        return "it keeps a state that is not keys and values"
+    if not model_class._supports_attention_backend:
+        return "its attention can't be replaced"
+    return None
