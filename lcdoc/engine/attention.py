@@ -58,7 +58,7 @@ def attention_forward(
         new = key[:, kv_heads], value[:, kv_heads]
         chosen = query[:, heads]
         if isinstance(buffer, SinkWindowBuffer):
-            part = _attend_window(chosen, *new, buffer, scale, softcap)
+            part = attend_window(chosen, *new, buffer, scale, softcap)
         else:
             part = _attend_full(chosen, *new, buffer, scale, softcap)
         result, lse = part
@@ -102,7 +102,7 @@ def _attend_causal(
     return merge(parts)
 
 
-def _attend_window(
+def attend_window(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,

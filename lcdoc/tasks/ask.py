@@ -42,6 +42,7 @@ class Reading:
         weights are loaded where the documents are longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer = tuple(documents), observer
+        self._has_turns = False
         files = resolve(settings.model)
         tokenizer, config = load_tokenizer(files), load_config(files)
         self._prompt = Prompt.from_tokenizer(tokenizer)
@@ -79,7 +80,6 @@ class Reading:
         )
         self._info = ModelInfo(files.name, self._dtype, self._window)
         self._bare: Mark | None = None  # the document read, nothing asked
-        self._has_turns = False
         self.tokens_read = 0
         self._read_s = self._unpaid_read_s = 0.0
         self._load_s = time.perf_counter() - started
@@ -182,7 +182,7 @@ class Reading:
         )
 
     def _question_ids(self, question: str) -> list[int]:
-        return self._prompt.question_ids(question, first=not getattr(self, "_has_turns", False))
+        return self._prompt.question_ids(question, first=not self._has_turns)
 
     def _room_for_answer(self, question_ids: list[int], sampling: Sampling) -> int:
         capacity = self.plan.capacity_tokens

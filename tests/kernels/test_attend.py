@@ -1,0 +1,101 @@
+"""lcdoc.kernels.attend: every path against float32 PyTorch, and merging against attention over the union."""
+
+import pytest
+import torch
+
+from lcdoc.kernels.attend import attend, fused, merge, naive
+
+SHAPES = [(1, 1, 1, 64), (63, 1, 3, 64), (111, 3, 1, 96), (64, 2, 4, 128), (17, 1, 7, 256), (5, 2, 8, 64)]
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def make(num_queries, num_kv_heads, group, head_dim, num_keys, dtype, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(1, num_kv_heads * group, num_queries, head_dim, generator=generator)
+    keys = torch.randn(1, num_kv_heads, num_keys, head_dim, generator=generator)
+    values = torch.randn(1, num_kv_heads, num_keys, head_dim, generator=generator)
+    return query.to(dtype), keys.to(dtype), values.to(dtype)
+
+
+def sdpa(query, keys, values, causal):
+    """PyTorch's own attention, from its plain implementation."""
+    group = query.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, keys, values, is_causal=causal, scale=0.125
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s))
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+@pytest.mark.parametrize("path", [attend, naive.attend, fused.attend], ids=["picked", "naive", "fused"])
+def test_error_is_at_most_twice_that_of_pytorch(shape, dtype, causal, path):
+    num_keys = shape[0] if causal else shape[0] + 29
+    query, keys, values = make(*shape, num_keys, dtype)
+    truth = sdpa(query.float(), keys.float(), values.float(), causal)
+    allowed = 2 * (sdpa(query, keys, values, causal).float() - truth).abs().max() + 1e-5
+    output, lse = path(query, keys, values, scale=0.125, causal=causal)
+    assert output.dtype == dtype
+    assert (output.float() - truth).abs().max() <= allowed
+    assert lse.shape == query.shape[:-1] and lse.dtype == torch.float32
+
+
+def test_naive_attention_in_blocks_equals_one_block(monkeypatch):
+    query, keys, values = make(37, 2, 3, 64, 37, torch.float32)
+    whole, whole_lse = naive.attend(query, keys, values, scale=0.125, causal=True, softcap=5.0)
+    monkeypatch.setattr(naive, "MAX_SCORE_ELEMENTS", 6 * 37 * 4)
+    blocks, blocks_lse = naive.attend(query, keys, values, scale=0.125, causal=True, softcap=5.0)
+    torch.testing.assert_close(blocks, whole)
+    torch.testing.assert_close(blocks_lse, whole_lse)
+
+
+def test_softcap_bends_scores():
+    query, keys, values = make(9, 1, 2, 64, 21, torch.float32)
+    scores = torch.tanh(query @ keys.transpose(-1, -2) * 0.125 / 2.0) * 2.0
+    expected = torch.softmax(scores, dim=-1) @ values
+    output, lse = attend(query, keys, values, scale=0.125, softcap=2.0)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(lse, torch.logsumexp(scores, dim=-1), atol=1e-5, rtol=1e-5)
+
+
+def test_values_may_have_a_head_dim_of_their_own():
+    query, keys, values = make(9, 2, 2, 64, 21, torch.float32)
+    values = values[..., :40]
+    expected = torch.softmax(query @ keys.repeat_interleave(2, 1).transpose(-1, -2) * 0.125, -1)
+    output, _ = attend(query, keys, values, scale=0.125)
+    torch.testing.assert_close(output, expected @ values.repeat_interleave(2, 1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("cuts", [(), (1,), (10, 11, 90), (50,)], ids=str)
+def test_merged_parts_equal_attention_over_all_keys(cuts, dtype):
+    query, keys, values = make(33, 2, 3, 64, 100, dtype)
+    truth = sdpa(query.float(), keys.float(), values.float(), False)
+    allowed = 2 * (sdpa(query, keys, values, False).float() - truth).abs().max() + 1e-5
+    edges = [0, *cuts, 100]
+    parts = [
+        attend(query, keys[:, :, a:b], values[:, :, a:b], scale=0.125)
+        for a, b in zip(edges, edges[1:], strict=False)
+    ]
+    output, lse = merge(parts)
+    assert (output.float() - truth).abs().max() <= allowed
+    whole_lse = naive.attend(query, keys, values, scale=0.125)[1]
+    torch.testing.assert_close(lse, whole_lse, atol=1e-2, rtol=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s))
+def test_cuda_path_against_float32(shape, dtype, causal):
+    query, keys, values = make(*shape, shape[0] if causal else shape[0] + 29, dtype)
+    truth = sdpa(query.float(), keys.float(), values.float(), causal)
+    allowed = 2 * (sdpa(query, keys, values, causal).float() - truth).abs().max() + 1e-3
+    on_gpu = [tensor.cuda() for tensor in (query, keys, values)]
+    assert fused.supports(on_gpu[0], on_gpu[2], None)
+    output, lse = attend(*on_gpu, scale=0.125, causal=causal)
+    assert (output.float().cpu() - truth).abs().max() <= allowed
+    expected_lse = naive.attend(query, keys, values, scale=0.125, causal=causal)[1]
+    torch.testing.assert_close(lse.cpu(), expected_lse, atol=2e-2, rtol=1e-2)
