@@ -7,7 +7,7 @@ import unicodedata
 _BROKEN = re.compile(r"[\ufffd\ue000-\uf8ff\U000f0000-\U0010fffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _CID = re.compile(r"\(cid:\d+\)|/g\d+\b|/G[0-9A-F]{2}\b")
 _WORD = re.compile(r"[^\W\d_]+")
-_LONG_WORD_CHARS = 40
+_LONG_WORD_CHARS = 45
 _MAX_DAMAGE = 0.1
 _RIGHT_TO_LEFT = ("R", "AL")
 
@@ -15,7 +15,7 @@ _RIGHT_TO_LEFT = ("R", "AL")
 def damage(text: str) -> float:
     """The share of characters that cannot be read: 0 for clean text, 1 for none readable.
 
-    Counted: broken characters, unresolved glyph names, and runs of more than 40 letters, which are
+    Counted: broken characters, unresolved glyph names, and runs of more than 45 letters, which are
     words whose spaces are lost (in scripts that write spaces).
     """
     num_chars = sum(not char.isspace() for char in text)

@@ -17,6 +17,7 @@ _HEAD_BYTES = 2048
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MAX_CONTROL_SHARE = 0.02
 _MAX_BROKEN_SHARE = 0.1
+_MIN_WIDE_SHARE = 0.1
 
 # Letters and signs of Western European text. Single-byte guesses often take such a text for Central
 # European, whose code page shares most of these bytes.
@@ -40,6 +41,8 @@ def _decode(data: bytes, source: str, markup: bool) -> tuple[str, tuple[str, ...
         if data.startswith(bom):
             text = data[len(bom) :].decode(encoding, errors="replace")
             return text, _replaced(text.count("\ufffd"), encoding.upper())
+    if data.count(0) > _MIN_WIDE_SHARE * len(data):
+        return _guess(data, source)  # UTF-16 or 32 without a BOM; ASCII in it would pass for UTF-8
     if markup and (declared := _declared(data)) is not None:
         try:
             return data.decode(declared), ()
@@ -61,7 +64,7 @@ def _decode(data: bytes, source: str, markup: bool) -> tuple[str, tuple[str, ...
 def _guess(data: bytes, source: str) -> tuple[str, tuple[str, ...]]:
     import charset_normalizer
 
-    western = _western(data)
+    western = None if 0 in data else _western(data)
     if western is not None:
         return western, ("encoding guessed as cp1252 (Western European)",)
     best = charset_normalizer.from_bytes(data).best()

@@ -67,6 +67,8 @@ class PypdfPages:
 
     def _unpack(self, page: Any, depth: int) -> None:
         """Unpack a page's or form's content and its forms', each once; pypdf stops at its limits."""
+        from pypdf.errors import LimitReachedError
+
         if depth > self._limits.nesting:
             raise RecursionError
         contents = page.get_contents() if hasattr(page, "get_contents") else page
@@ -76,12 +78,15 @@ class PypdfPages:
         forms = resources.get_object().get("/XObject") if resources is not None else None
         for reference in forms.get_object().values() if forms is not None else ():
             identity = getattr(reference, "idnum", id(reference))
-            if identity in self._checked:
-                continue
             form = reference.get_object()
-            if form.get("/Subtype") == "/Form":
+            if identity in self._checked or form.get("/Subtype") != "/Form":
+                continue
+            self._checked.add(identity)  # before its own forms, since a form may hold itself
+            try:
                 self._unpack(form, depth + 1)
-            self._checked.add(identity)  # only after it: a form too large is so for every page
+            except (LimitReachedError, RecursionError):
+                self._checked.discard(identity)  # too large for every page that uses it
+                raise
 
 
 @contextmanager

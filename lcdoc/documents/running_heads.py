@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 _EDGE_LINES = 3
@@ -28,8 +28,9 @@ def remove_running_heads(pages: Sequence[str]) -> tuple[list[str], dict[int, str
     """Pages without the lines that run through them, and the printed number of each page that shows one.
 
     A line runs when it stands among the outermost three lines of at least 4 pages and 30% of all, alike
-    but for numbers, and these numbers stay the same or count the pages. Rows of a table differ in other
-    ways and stay. The first occurrence of a line with words stays too, so that nothing said is lost.
+    but for numbers that stay the same or count the pages, with no line of the body outside it. Rows of a
+    table differ in other ways and stay. The first occurrence of a line with words stays too, so that
+    nothing said is lost.
     """
     lines = [page.split("\n") for page in pages]
     running = _running_lines(lines)
@@ -50,23 +51,47 @@ def remove_running_heads(pages: Sequence[str]) -> tuple[list[str], dict[int, str
 def _running_lines(pages: Sequence[Sequence[str]]) -> list[_EdgeLine]:
     """Every line that runs, in the order of the document."""
     by_key: dict[tuple[str, str], list[_EdgeLine]] = defaultdict(list)
-    full_pages = set()
+    edges: list[list[int]] = []
     for number, page in enumerate(pages):
         filled = [index for index, line in enumerate(page) if line.strip()]
-        if len(filled) >= 2 * _EDGE_LINES:
-            full_pages.add(number)
+        edges.append(filled)
         for edge, indexes in (("top", filled[:_EDGE_LINES]), ("bottom", filled[-_EDGE_LINES:])):
             for index in indexes:
                 edge_line = _edge_line(number, index, page[index])
                 by_key[edge, edge_line.key].append(edge_line)
+    # In a page of a few lines the body itself is at the edge, so such pages prove nothing.
+    full_pages = {number for number, filled in enumerate(edges) if len(filled) >= 2 * _EDGE_LINES}
     needed = max(_MIN_PAGES, _MIN_SHARE * len(full_pages))
-    running: set[_EdgeLine] = set()
+    repeated: dict[int, dict[int, _EdgeLine]] = defaultdict(dict)  # page -> line -> what stands there
+    counting: set[tuple[int, int]] = set()
     for group in by_key.values():
-        # In a page of a few lines the body itself is at the edge, so such pages prove nothing.
         proof = [item for item in group if item.page in full_pages]
-        if len({item.page for item in proof}) >= needed and _numbers_run(proof):
-            running.update(group)
-    return sorted(running, key=lambda item: (item.page, item.line))
+        if len({item.page for item in proof}) < needed or not _numbers_run(proof):
+            continue
+        for item in group:
+            repeated[item.page][item.line] = item
+            if _counts_pages(proof):
+                counting.add((item.page, item.line))
+    return [
+        found[line]
+        for page, found in sorted(repeated.items())
+        for line in _connected(edges[page], found, {line for number, line in counting if number == page})
+    ]
+
+
+def _connected(filled: Sequence[int], repeated: Collection[int], counting: Collection[int]) -> list[int]:
+    """The repeated lines that nothing but repeated lines parts from the page's edge or a page number.
+
+    A line of the body may be alike on all pages, as in a form, but it has body on both sides.
+    """
+    connected: set[int] = set()
+    for order in (filled, filled[::-1]):
+        reached = True  # the edge itself
+        for line in order:
+            reached = line in repeated and (reached or line in counting)
+            if reached:
+                connected.add(line)
+    return sorted(connected)
 
 
 def _edge_line(page: int, index: int, line: str) -> _EdgeLine:
@@ -86,6 +111,11 @@ def _numbers_run(group: Sequence[_EdgeLine]) -> bool:
         if num_steady < _MIN_STEADY_SHARE * len(steps):
             return False
     return True
+
+
+def _counts_pages(group: Sequence[_EdgeLine]) -> bool:
+    """Whether one of the line's numbers is larger on a later page."""
+    return any(first < last for first, last in zip(group[0].numbers, group[-1].numbers, strict=True))
 
 
 def _printed_numbers(running: Sequence[_EdgeLine]) -> dict[int, str]:

@@ -78,7 +78,9 @@ def test_broken_files_are_refused_quietly(
 
 def test_rotated_table_keeps_figures_beside_their_states(awkward: Path) -> None:
     rows = load_document(str(awkward / "rotated-table.pdf")).pages[0].text.split("\n")
-    assert "Alabama 18,870 23,022 22,650 859 1,178 0 14 15 0 2,179 2,307 11 0 0 0 13 14 0 3 2 0 71,137" in rows
+    assert (
+        "Alabama 18,870 23,022 22,650 859 1,178 0 14 15 0 2,179 2,307 11 0 0 0 13 14 0 3 2 0 71,137" in rows
+    )
     assert [row.split()[-1] for row in rows if row.startswith("Kentucky ")] == ["295,891"]
     assert rows[0].startswith("State / Territory Permit Handgun Long Gun")
 
