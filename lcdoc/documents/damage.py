@@ -8,7 +8,7 @@ _BROKEN = re.compile(r"[\ufffd\ue000-\uf8ff\U000f0000-\U0010fffd\x00-\x08\x0b\x0
 _CID = re.compile(r"\(cid:\d+\)|/g\d+\b|/G[0-9A-F]{2}\b")
 _WORD = re.compile(r"[^\W\d_]+")
 _LONG_WORD_CHARS = 45
-_MAX_DAMAGE = 0.1
+MAX_DAMAGE = 0.1
 _RIGHT_TO_LEFT = ("R", "AL")
 
 
@@ -29,7 +29,7 @@ def damage(text: str) -> float:
 
 
 def is_damaged(text: str) -> bool:
-    return damage(text) > _MAX_DAMAGE
+    return damage(text) > MAX_DAMAGE
 
 
 def is_right_to_left(text: str) -> bool:

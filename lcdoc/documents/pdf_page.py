@@ -1,10 +1,11 @@
 """One page of a PDF: the better of two readings, or why there is none."""
 
+from ctypes import byref, c_float
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lcdoc.documents.cleaning import clean_text
-from lcdoc.documents.damage import damage, is_damaged, is_right_to_left
+from lcdoc.documents.damage import MAX_DAMAGE, damage, is_damaged, is_right_to_left
 from lcdoc.documents.document import SCAN
 from lcdoc.documents.limits import Limits
 from lcdoc.documents.pdfium_text import page_text
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 _DRAWING = "drawing: shapes without text"
 _MIN_DRAWING_SHAPES = 50
-_MIN_PICTURE_SHARE = 0.5
+_MIN_PICTURE_SHARE = 0.3
+_WHOLE_PAGE_SHARE = 0.9
 _FEW_CHARS = 100
 _UNREADABLE_DAMAGE = 0.5
 _MIN_LETTERS_KEPT = 0.7
@@ -98,10 +100,12 @@ def _judge(text: str, page: "pypdfium2.PdfPage | None", limits: Limits) -> RawPa
     if share > _UNREADABLE_DAMAGE:
         return RawPage(unread=f"damaged text: {share:.0%} of its characters cannot be read; run OCR on it")
     warnings = []
-    if is_damaged(text):
+    if share > MAX_DAMAGE:
         warnings.append(f"damaged text: {share:.0%} of its characters cannot be read")
-    if page is not None and len(text) < _FEW_CHARS and _picture_share(page) > _MIN_PICTURE_SHARE:
-        warnings.append(f"mostly a picture: only {len(text.strip())} characters of text")
+    covered = 0.0 if page is None else _picture_share(page)
+    # A picture of the whole page under plenty of text is a scan that OCR has read already.
+    if covered > _MIN_PICTURE_SHARE and (covered < _WHOLE_PAGE_SHARE or len(text) < _FEW_CHARS):
+        warnings.append(f"a picture fills {covered:.0%} of the page and is not read")
     return RawPage(text, warnings=tuple(warnings))
 
 
@@ -116,15 +120,20 @@ def _why_textless(page: "pypdfium2.PdfPage") -> str | None:
 
 
 def _picture_share(page: "pypdfium2.PdfPage") -> float:
-    """The part of the page that its largest picture covers."""
+    """The part of the page that its largest picture covers, at most 1."""
     import pypdfium2.raw as pdfium
 
-    areas = [0.0]
-    for picture in page.get_objects(filter=(pdfium.FPDF_PAGEOBJ_IMAGE,), max_depth=1):
-        left, bottom, right, top = picture.get_bounds()
-        areas.append((right - left) * (top - bottom))
-    page_width, page_height = page.get_size()
-    return max(areas) / (page_width * page_height) if page_width * page_height else 0.0
+    largest = 0.0
+    # Straight through the C functions: drawings have thousands of objects.
+    for index in range(pdfium.FPDFPage_CountObjects(page)):
+        item = pdfium.FPDFPage_GetObject(page, index)
+        if pdfium.FPDFPageObj_GetType(item) == pdfium.FPDF_PAGEOBJ_IMAGE:
+            sides = [c_float() for _ in range(4)]
+            if pdfium.FPDFPageObj_GetBounds(item, *map(byref, sides)):
+                left, bottom, right, top = (side.value for side in sides)
+                largest = max(largest, (right - left) * (top - bottom))
+    width, height = page.get_size()
+    return min(1.0, largest / (width * height)) if width * height else 0.0
 
 
 def _num_letters(text: str) -> int:

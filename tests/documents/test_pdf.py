@@ -109,6 +109,12 @@ def test_register_headers_and_footers_are_gone_but_body_stays(register: Document
     assert sum("VerDate Sep<11>2014" in page.text for page in register.pages) <= 2
 
 
+def test_large_figures_are_named_as_not_read(register: Document) -> None:
+    warned = {page.label: page.warnings for page in register.pages if page.warnings}
+    assert list(warned) == ["47705", "47706", "47707", "47708", "47710", "47711"]
+    assert warned["47705"] == ("a picture fills 52% of the page and is not read",)
+
+
 def test_pages_asked_for_read_as_in_the_whole(docs: Path, register: Document) -> None:
     part = load_document(str(docs / "federal-register-2020-17221.pdf"), pages="2-3,15-")
     assert part.num_pages == 15
