@@ -1,0 +1,124 @@
+"""What every test runs in: no network, no folders of the user's, the pulled model within reach."""
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+CHECKOUT = TESTS.parent
+OFFLINE = TESTS / "offline"
+
+# What is tested is the installed package: `python -m pytest` would also find the checkout's own folders.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
+runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+# Read by huggingface_hub once, when it is imported.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="lcdoc-tests-hub-")
+
+from lcdoc.models import DEFAULT_MODEL, ModelFiles, resolve  # noqa: E402
+from lcdoc.models.folders import models_folder  # noqa: E402
+
+# Where the user's own pulled model lies, before any test moves the folders.
+PULLED = models_folder()
+
+RunLcdoc = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("model"):
+        if not DEFAULT_MODEL.path.is_file():
+            pytest.fail(f"{DEFAULT_MODEL.path} is missing; run once: lcdoc models pull", pytrace=False)
+        _convert_default_model()
+
+
+@cache
+def _convert_default_model() -> None:
+    """Converts the model where it was pulled, so that no test pays for it in a folder of its own."""
+    from lcdoc.models.pulling import pull_default
+
+    pull_default()
+
+
+@pytest.fixture(autouse=True)
+def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Fresh folders for everything lcdoc keeps; they hold nothing but links to the pulled model's files."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith("LCDOC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LCDOC_HOME", str(home / "lcdoc"))
+    for kind in ("CONFIG", "CACHE", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
+    _link_files(PULLED, models_folder())
+    return home
+
+
+@pytest.fixture
+def empty_home(user_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """LCDOC_HOME as on a machine where no model was ever pulled."""
+    monkeypatch.setenv("LCDOC_HOME", str(user_folders / "empty"))
+    return user_folders / "empty"
+
+
+@pytest.fixture
+def default_model_files() -> ModelFiles:
+    """The real default model; only for tests marked `model`."""
+    return resolve()
+
+
+@pytest.fixture
+def cli_env(user_folders: Path) -> dict[str, str]:
+    """The environment for a Python process of a test's own: the network closed, the same folders."""
+    return {**os.environ, "PYTHONPATH": str(OFFLINE), "PYTHONUTF8": "1"}
+
+
+@pytest.fixture
+def run_lcdoc(cli_env: dict[str, str], tmp_path: Path) -> RunLcdoc:
+    """Runs `python -m lcdoc` in a folder of its own; `env` adds to cli_env, `input` goes to stdin."""
+
+    def run(
+        *args: str | Path,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = tmp_path,
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "lcdoc", *map(str, args)],
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            env={**cli_env, **(env or {})},
+            cwd=cwd,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=600,
+            check=False,
+        )
+
+    return run
+
+
+def _link_files(source: Path, target: Path) -> None:
+    """The same folders, with a link for each file: removing the copies leaves the originals alone."""
+    target.mkdir(parents=True)
+    for path in sorted(source.glob("*")):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            _link_files(path, target / path.name)
+        else:
+            (target / path.name).symlink_to(path)
