@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from lcdoc.cli import options
+from lcdoc.cli.bench import bench_command
+from lcdoc.cli.evaluate import needle_command
 from lcdoc.config import Settings, resolve
 from lcdoc.errors import UsageError
 
@@ -17,6 +19,7 @@ app = typer.Typer(help="Ask anything of a document of any length, on your own ma
 models_app = typer.Typer(help="Get, list and remove models.", **PLAIN)
 profiles_app = typer.Typer(help="Look at head profiles.", **PLAIN)
 config_app = typer.Typer(help="Look at the settings.", **PLAIN)
+eval_app = typer.Typer(help="Measure what is found in long documents.", **PLAIN)
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,7 +72,8 @@ def ask_command(
 ) -> int:
     """Answer questions from whole documents; with no question on a terminal, chat."""
     from lcdoc.cli.ask import Request, ask
-    from lcdoc.cli.questions import STDIN, checked_questions, read_questions, split_words
+    from lcdoc.cli.questions import checked_questions, read_questions, split_words
+    from lcdoc.documents.source import STDIN
 
     if json and jsonl:
         raise UsageError("--json and --jsonl exclude each other; choose one")
@@ -197,6 +201,16 @@ def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
     return resolve({**flags, "quiet": quiet or None, "color": "never" if no_color else None})
 
 
+app.command("bench")(bench_command)
+eval_app.command("needle")(needle_command)
+
+
+@eval_app.callback()
+def _eval() -> None:
+    """A callback keeps the suite's name in the command while there is one suite."""
+
+
+app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(config_app, name="config")

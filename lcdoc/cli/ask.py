@@ -1,7 +1,7 @@
 """`lcdoc ask`: documents first, then the model, then the questions."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from lcdoc.cli.display import Display, is_terminal, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.output import JsonlWriter, JsonWriter, TextWriter, Writer
 from lcdoc.cli.sanitize import clean_line
-from lcdoc.cli.totals import totals_line
+from lcdoc.cli.totals import page_name, totals_line
 from lcdoc.config import Settings
 from lcdoc.documents.document import Document
 from lcdoc.errors import UsageError
@@ -122,7 +122,7 @@ def _answer_all(reading: "Reading", request: Request, writer: Writer, display: D
             answers.append(reading.ask(question, request.settings.sampling, on_text))
             display.clear()
             writer.answer(answers[-1])
-            say_how_it_ended(answers[-1], display)
+            say_how_it_ended(answers[-1], reading.documents, display)
             if answers[-1].finish_reason == "interrupted":
                 return INTERRUPTED
     finally:
@@ -145,15 +145,17 @@ def clearing(display: Display, on_text: Callable[[str], None]) -> Callable[[str]
     return write
 
 
-def say_how_it_ended(answer: Answer, display: Display) -> None:
-    """Marks an answer that is not whole, and quotes that are not in the document."""
+def say_how_it_ended(answer: Answer, documents: Sequence[Document], display: Display) -> None:
+    """Marks an answer that is not whole, and says where its quotes stand."""
     if answer.finish_reason == "interrupted":
         display.say("the answer was interrupted and is not complete")
     elif answer.finish_reason == "length":
         display.say("the answer was cut at its length limit; --max-new-tokens allows more")
+    units = {document.source: document.unit for document in documents}
     for citation in answer.citations:
         quote = clean_line(citation.quote)
-        if citation.status == "unverified":
+        if citation.source is None or citation.label is None:
             display.say(f'not found in the document: "{quote}"')
         else:
-            display.say(f'{citation.source} {citation.label}: "{quote}" ({citation.status})')
+            place = f"{citation.source}, {page_name(units[citation.source], citation.label)}"
+            display.say(f'{place}: "{quote}" ({citation.status})')

@@ -8,6 +8,7 @@ from lcdoc.cli.display import Display
 from lcdoc.cli.exits import INTERRUPTED, complain, interruptible
 from lcdoc.cli.measures import ranges
 from lcdoc.cli.output import TextWriter
+from lcdoc.cli.questions import valid_text
 from lcdoc.cli.sanitize import clean
 from lcdoc.cli.totals import grouped_pages, reading_facts
 from lcdoc.config import Sampling
@@ -57,14 +58,14 @@ def chat(reading: "Reading", sampling: Sampling, display: Display) -> int:
 
 def _answer(question: str, reading: "Reading", sampling: Sampling, display: Display) -> None:
     writer = TextWriter()
-    question = question.encode("utf-8", "replace").decode()
+    question = valid_text(question)
     display.resume()
     try:
         with interruptible():
             answer = reading.ask(question, sampling, clearing(display, writer.text), keep_turn=True)
         display.clear()
         writer.answer(answer)
-        say_how_it_ended(answer, display)
+        say_how_it_ended(answer, reading.documents, display)
     except UsageError as error:
         display.clear()
         complain(str(error))

@@ -58,7 +58,7 @@ class Lines(Quiet):
     def __call__(self, progress: Progress) -> None:
         if progress.phase != self._phase:
             self._phase = progress.phase
-            tokens = f" {progress.tokens_total:,} tokens" if progress.tokens_total else ""
+            tokens = f" {progress.tokens_total:,} tokens" if _has_end(progress) else ""
             self.say(f"{PHASES.get(progress.phase, progress.phase)}{tokens}")
 
     def say(self, text: str) -> None:
@@ -119,14 +119,14 @@ class Panel:
         rows: list[Text | ProgressBar] = [
             Text(f"{PHASES.get(now.phase, now.phase)}{self._tokens()}", style="bold")
         ]
-        if now.tokens_total:
+        if _has_end(now):
             width = min(BAR_COLUMNS, self._console.width)
             rows.append(ProgressBar(total=now.tokens_total, completed=now.tokens_done, width=width))
         rows.append(Text(" · ".join(self._facts()), style="dim"))
         return Group(*rows)
 
     def _tokens(self) -> str:
-        if self._progress.tokens_total:
+        if _has_end(self._progress):
             return f" {self._progress.tokens_done:,} of {self._progress.tokens_total:,} tokens"
         return f" {self._progress.tokens_done:,} tokens" if self._progress.tokens_done else ""
 
@@ -134,7 +134,7 @@ class Panel:
         now, facts = self._progress, []
         if now.tokens_per_s > 0:
             facts.append(f"{now.tokens_per_s:,.0f} tokens/s")
-            if now.tokens_total > now.tokens_done:
+            if _has_end(now) and now.tokens_total > now.tokens_done:
                 facts.append(f"{clock((now.tokens_total - now.tokens_done) / now.tokens_per_s)} left")
         if now.kv_bytes:
             facts.append(f"KV {bytes_text(now.kv_bytes)}")
@@ -143,9 +143,14 @@ class Panel:
         return [*facts, clock(time.monotonic() - self._started_s)]
 
 
+def _has_end(progress: Progress) -> bool:
+    """An answer's total is only the most it may have."""
+    return progress.tokens_total > 0 and progress.phase != "answer"
+
+
 def is_terminal(stream: object) -> bool:
     """Whether a standard stream is open and a terminal."""
-    return stream is not None and stream.isatty()  # type: ignore[attr-defined, no-any-return]
+    return stream is not None and stream.isatty()  # type: ignore[attr-defined]
 
 
 def open_display(appearance: Appearance) -> Display:

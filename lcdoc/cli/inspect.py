@@ -11,11 +11,13 @@ from lcdoc.cli.display import open_display
 from lcdoc.cli.measures import count
 from lcdoc.cli.output import json_text
 from lcdoc.cli.sanitize import clean_line
-from lcdoc.cli.totals import grouped_pages
+from lcdoc.cli.totals import grouped_pages, page_name
 from lcdoc.config import Settings
 from lcdoc.documents.document import Document
 from lcdoc.errors import ModelError
 from lcdoc.tasks.answer import SCHEMA_VERSION
+
+NOUNS = {"lines": "passage"}
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,12 @@ def _print(documents: list[Document], counted: TokenCount | None, without: str |
 
 
 def _print_document(document: Document, counted: TokenCount | None) -> None:
+    noun = NOUNS.get(document.unit, document.unit)
     typer.echo(clean_line(document.source))
     for label, value in (
         ("title", document.title or ""),
         ("format", document.format),
-        ("length", f"{document.num_pages:,} × {document.unit}, {count(document.num_chars, 'character')}"),
+        ("length", f"{count(document.num_pages, noun)}, {count(document.num_chars, 'character')}"),
         *(("warning", warning) for warning in document.warnings),
         *(
             ("unread", group)
@@ -131,5 +134,5 @@ def _print_document(document: Document, counted: TokenCount | None) -> None:
         facts = [count(len(page.text), "character")]
         facts += [] if tokens is None else [count(tokens, "token")]
         facts += [f"unread: {page.unread}"] if page.unread else []
-        name = page.label if page.label.startswith(document.unit) else f"{document.unit} {page.label}"
+        name = page_name(document.unit, page.label)
         typer.echo(f"  {clean_line(name)}: {clean_line(', '.join([*facts, *page.warnings]))}")

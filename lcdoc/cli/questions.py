@@ -58,4 +58,9 @@ def checked_questions(questions: list[str]) -> list[str]:
     for number, question in enumerate(questions, 1):
         if not question.strip():
             raise UsageError(f"question {number} of {len(questions)} is empty; ask something")
-    return [question.encode("utf-8", "replace").decode() for question in questions]
+    return [valid_text(question) for question in questions]
+
+
+def valid_text(text: str) -> str:
+    """Bytes that Python could not read in this locale, read as UTF-8; what is none becomes U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -45,3 +45,8 @@ def grouped_pages(pages: Iterable[tuple[str, str, int]]) -> list[str]:
     for source, reason, page in pages:
         groups.setdefault((source, reason), []).append(page)
     return [f"{source} page {ranges(numbers)} ({reason})" for (source, reason), numbers in groups.items()]
+
+
+def page_name(unit: str, label: str) -> str:
+    """("page", "xii") -> "page xii"; other units' labels already say what they are."""
+    return f"page {label}" if unit == "page" else label

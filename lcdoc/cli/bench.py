@@ -1,0 +1,116 @@
+"""`lcdoc bench`: speed and memory, measured beside stock transformers."""
+
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lcdoc.cli import options
+from lcdoc.cli.display import open_display
+from lcdoc.cli.exits import INTERRUPTED, interruptible
+from lcdoc.cli.measures import bytes_text
+from lcdoc.cli.tables import print_table, split_names, split_numbers
+from lcdoc.config import resolve
+from lcdoc.errors import UsageError
+
+if TYPE_CHECKING:
+    from lcdoc.bench.comparison import Comparison
+
+WHATS = ("prefill", "decode", "memory")
+What = Annotated[str, typer.Argument(metavar="prefill|decode|memory", help="What to measure.")]
+Shape = Annotated[
+    str | None, typer.Option(help="Random weights of this shape: llama-tiny, smollm2-135m or llama-3-8b.")
+]
+ModelConfig = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Random weights, shaped by this config.json.")
+]
+Lengths = Annotated[str, typer.Option(metavar="N,N,...", help="Tokens read before each measurement.")]
+Modes = Annotated[
+    str, typer.Option(metavar="MODE,...", help="exact, stream, duo; stock transformers is always there.")
+]
+Repeats = Annotated[int, typer.Option(help="How often each is measured.")]
+ResultFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file.")
+]
+
+
+def bench_command(
+    what: What,
+    model: options.Model = None,
+    shape: Shape = None,
+    model_config: ModelConfig = None,
+    lengths: Lengths = "1024,4096,8192",
+    modes: Modes = "exact,stream",
+    repeats: Repeats = 3,
+    json: ResultFile = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    profile: options.Profile = None,
+    sink_size: options.SinkSize = None,
+    recent_size: options.RecentSize = None,
+    chunk_tokens: options.ChunkTokens = None,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Measure reading speed, answering speed or peak memory, each mode beside stock transformers."""
+    if what not in WHATS:
+        raise UsageError(f"bench measures one of {', '.join(WHATS)}, not {what!r}")
+    settings = resolve(
+        {
+            "device": device,
+            "dtype": dtype,
+            "profile": profile,
+            "sink_size": sink_size,
+            "recent_size": recent_size,
+            "chunk_tokens": chunk_tokens,
+            "quiet": quiet or None,
+            "color": "never" if no_color else None,
+        }
+    )
+    display = open_display(settings.appearance)
+    from lcdoc.bench.run import Bench
+    from lcdoc.bench.subject import Subject
+    from lcdoc.bench.turns import Turns
+    from lcdoc.evaluate.report import write_report
+
+    read = settings.read
+    if model is None and shape is None and model_config is None:
+        model = read.model
+    subject = Subject(model, shape, model_config, read.device, read.dtype)
+    turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
+    comparisons: list[Comparison] = []
+    try:
+        with interruptible():
+            bench = Bench(what, subject, read, turns)
+            for comparison in bench.run(display):
+                comparisons.append(comparison)
+                display.say("; ".join(_cells(what, comparison)))
+                if json is not None:
+                    write_report(json, bench.report())
+    except KeyboardInterrupt:
+        display.clear()
+        display.say(f"interrupted after {len(comparisons)} of {len(turns.lengths)} lengths")
+        return INTERRUPTED
+    finally:
+        display.clear()
+    columns = ["tokens", *turns.contestants]
+    title = f"{what}: median (least - most), and how many times as much stock took"
+    print_table(title, columns, [_cells(what, comparison) for comparison in comparisons])
+    return 0
+
+
+def _cells(what: str, comparison: "Comparison") -> list[str]:
+    cells = [f"{comparison.length_tokens:,}"]
+    for mode, samples in comparison.samples.items():
+        middle, least, most = (
+            _amount(what, value) for value in (median(samples), min(samples), max(samples))
+        )
+        cells.append(f"{middle} ({least} - {most}) {comparison.ratio(mode):.2f}x")
+    return cells
+
+
+def _amount(what: str, value: float) -> str:
+    if what == "memory":
+        return bytes_text(int(value))
+    return f"{value:.2f} s" if what == "prefill" else f"{value * 1000:.1f} ms"
