@@ -1,0 +1,169 @@
+"""The small commands, and what holds for all of them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+HEAVY = {"torch", "transformers", "huggingface_hub", "pypdf", "yaml", "rich", "tokenizers", "platformdirs"}
+
+
+def test_help_imports_nothing_heavy(cli_env: dict[str, str], work: Path) -> None:
+    code = "import sys\nfrom lcdoc.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        capture_output=True,
+        text=True,
+        env=cli_env,
+        cwd=work,
+        check=True,
+    )
+    assert "Commands:" in done.stdout
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "lcdoc" in loaded
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["ask"],
+        ["inspect"],
+        ["doctor"],
+        ["models"],
+        ["models", "pull"],
+        ["profiles", "show"],
+        ["config", "show"],
+    ],
+    ids=" ".join,
+)
+def test_every_command_has_help(lcdoc: Run, command: list[str]) -> None:
+    done = lcdoc(*command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: {' '.join(['lcdoc', *command])} ")
+    assert done.stderr == ""
+
+
+def test_version(lcdoc: Run) -> None:
+    done = lcdoc("--version")
+    assert (done.returncode, done.stdout) == (0, "lcdoc 0.1.0\n")
+
+
+@pytest.mark.parametrize("words", [[], ["bogus"], ["models"], ["ask"], ["inspect"]], ids=" ".join)
+def test_incomplete_call(lcdoc: Run, words: list[str]) -> None:
+    done = lcdoc(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("lcdoc: ") and "--help" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_completion_script(lcdoc: Run) -> None:
+    done = lcdoc("--show-completion", "bash")
+    assert done.returncode == 0
+    assert "_LCDOC_COMPLETE" in done.stdout
+
+
+def test_inspect_names_scans_and_the_fit(lcdoc: Run, work: Path, parrot: str) -> None:
+    (work / "lines.txt").write_text("Some words.\n" * 500, encoding="utf-8")
+    done = lcdoc("inspect", "lines.txt", "--model", parrot)
+    assert done.returncode == 0
+    assert done.stdout.startswith("lines.txt\n  format   text\n")
+    assert "fits its window of 300,000 tokens" in done.stdout
+
+
+def test_inspect_json(lcdoc: Run, work: Path, parrot: str) -> None:
+    (work / "lines.txt").write_text("Some words.\n" * 500, encoding="utf-8")
+    done = lcdoc("inspect", "lines.txt", "--json", "--model", parrot, "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    inspect_schema().validate(report)
+    [document] = report["documents"]
+    assert sum(page["num_tokens"] for page in document["pages"]) == report["fit"]["tokens"] > 0
+    assert sum(page["num_chars"] for page in document["pages"]) == document["num_chars"]
+    assert report["fit"]["fits"] is True
+
+
+def test_inspect_without_a_model_counts_no_tokens(lcdoc: Run, work: Path) -> None:
+    (work / "a.txt").write_text("Some words.\n", encoding="utf-8")
+    done = lcdoc("inspect", "a.txt", "--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    inspect_schema().validate(report)
+    assert report["fit"] is None
+    assert "lcdoc models pull" in report["tokens_unknown"]
+    assert "tokens not counted" in lcdoc("inspect", "a.txt").stdout
+
+
+def test_inspect_of_what_does_not_fit(lcdoc: Run, work: Path, parrot: str) -> None:
+    (work / "long.txt").write_text("word " * 70_000, encoding="utf-8")
+    done = lcdoc("inspect", "long.txt", "--model", parrot)
+    assert done.returncode == 0
+    assert "350,350 tokens for parrot: does not fit its window of 300,000 tokens" in done.stdout
+
+
+def test_inspect_of_a_missing_file(lcdoc: Run) -> None:
+    done = lcdoc("inspect", "gone.pdf")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "gone.pdf" in done.stderr
+
+
+def test_doctor_fails_without_a_model_and_passes_with_one(lcdoc: Run, parrot: str) -> None:
+    without = lcdoc("doctor", "--json")
+    report = json.loads(without.stdout)
+    assert (without.returncode, report["healthy"]) == (1, False)
+    assert [check["name"] for check in report["checks"] if check["status"] == "fail"] == ["model"]
+    done = lcdoc("doctor", LCDOC_MODEL=parrot)
+    assert done.returncode == 0
+    assert {line.split()[0] for line in done.stdout.splitlines()} <= {"ok", "warn"}
+    assert "model: parrot at" in done.stdout
+
+
+def test_doctor_sees_a_folder_it_cannot_write(lcdoc: Run, work: Path, parrot: str) -> None:
+    (work / "file").write_text("", encoding="utf-8")
+    done = lcdoc("doctor", LCDOC_MODEL=parrot, LCDOC_HOME=str(work / "file" / "inside"))
+    assert done.returncode == 1
+    assert "fail  data folder" in done.stdout
+
+
+def test_models_list_and_show(lcdoc: Run) -> None:
+    done = lcdoc("models", "list")
+    assert done.returncode == 0
+    assert done.stdout.startswith("smollm2-135m-instruct  not here")
+    shown = lcdoc("models", "show", "smollm2-135m-instruct")
+    assert "license      Apache-2.0\n" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "remove"])
+def test_models_unknown(lcdoc: Run, command: str) -> None:
+    done = lcdoc("models", command, "nonesuch")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nonesuch" in done.stderr
+
+
+def test_profiles_show(lcdoc: Run, work: Path) -> None:
+    profile = "model: tiny\ngates: [[1.0, 0.1], [0.2, 0.9]]\nsink_size: 4\nrecent_size: 64\nsource: by hand\n"
+    (work / "tiny.yaml").write_text(profile, encoding="utf-8")
+    done = lcdoc("profiles", "show", "tiny.yaml")
+    assert done.returncode == 0
+    assert "heads        2 retrieval, 2 streaming\n" in done.stdout
+    assert "layer 1      0.20 0.90\n" in done.stdout
+
+
+def test_profiles_list_shows_each_shipped_profile(lcdoc: Run) -> None:
+    done = lcdoc("profiles", "list")
+    shipped = [path for path in resources.files("lcdoc.profiles").iterdir() if path.name.endswith(".yaml")]
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == len(shipped)
+
+
+def inspect_schema() -> Draft202012Validator:
+    schema = json.loads(resources.files("lcdoc.cli").joinpath("inspect.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)

@@ -1,0 +1,151 @@
+"""`lcdoc ask` on a terminal: the live panel, the chat, the offer of the default model."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+OpenTerminal = Callable[..., Any]
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+COLOR = re.compile(r"\x1b\[[\d;]*3\d(;\d+)*m")
+
+
+@pytest.fixture
+def note(work: Path) -> str:
+    (work / "note.txt").write_text("The safe opens with 7731.\n", encoding="utf-8")
+    return "note.txt"
+
+
+@pytest.fixture
+def long(work: Path) -> str:
+    (work / "long.txt").write_text("word " * 50_000, encoding="utf-8")
+    return "long.txt"
+
+
+def test_panel_shows_the_reading_and_is_gone_before_the_answer(
+    terminal: OpenTerminal, work: Path, babbler: str
+) -> None:
+    (work / "some.txt").write_text("word " * 2_000, encoding="utf-8")
+    screen = terminal(
+        "ask", "some.txt", "What?", "--model", babbler, "--chunk-tokens", "64", "--max-new-tokens", "20"
+    )
+    screen.expect(r"parsing")
+    screen.expect(r"loading the model")
+    screen.expect(r"reading [\d,]+ of 10,006 tokens")
+    screen.expect(r"tokens/s · \d+:\d\d left · KV .* · memory .* · \d+:\d\d")
+    before_answer = screen.expect(r"(?s)(.*)bla bla bla bla bla")[1]
+    assert before_answer.rindex(SHOW_CURSOR) > before_answer.rfind(HIDE_CURSOR)
+    code, rest = screen.end()
+    assert code == 0
+    assert "read 10,006 of 10,006 tokens" in rest
+    assert HIDE_CURSOR not in rest
+
+
+def test_piped_streams_have_no_panel(terminal: OpenTerminal, note: str, parrot: str) -> None:
+    code, screen = terminal("ask", note, "What?", "--model", parrot, TERM="dumb").end()
+    assert code == 0
+    assert "\x1b" not in screen
+    assert "loading the model\r\n" in screen and "Yes.\r\n" in screen
+
+
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_no_color(terminal: OpenTerminal, long: str, parrot: str, how: str) -> None:
+    words = ["ask", long, "What?", "--model", parrot, "--chunk-tokens", "64"]
+    screen = terminal(*words, "--no-color") if how == "flag" else terminal(*words, NO_COLOR="1")
+    shown = screen.expect(r"(?s)(.*reading [1-9][\d,]+ of 250,250 tokens.*left)")[1]
+    assert not COLOR.search(shown)
+
+
+def test_color_by_default(terminal: OpenTerminal, long: str, parrot: str) -> None:
+    screen = terminal("ask", long, "What?", "--model", parrot, "--chunk-tokens", "64")
+    assert COLOR.search(screen.expect(r"(?s)(.*reading [1-9][\d,]+ of 250,250 tokens.*left)")[1])
+
+
+def test_narrow_terminal(terminal: OpenTerminal, note: str, parrot: str) -> None:
+    code, screen = terminal("ask", note, "What?", "--model", parrot, columns=20).end()
+    assert code == 0
+    assert "Yes.\r\n" in screen
+
+
+def test_quiet_shows_the_answer_alone(terminal: OpenTerminal, note: str, parrot: str) -> None:
+    assert terminal("ask", note, "What?", "--model", parrot, "--quiet").end() == (0, "Yes.\r\n")
+
+
+def test_interrupt_while_reading_restores_the_screen(terminal: OpenTerminal, long: str, parrot: str) -> None:
+    screen = terminal("ask", long, "What?", "--model", parrot, "--chunk-tokens", "64")
+    screen.expect(r"reading [1-9][\d,]+ of 250,250")
+    screen.interrupt()
+    code, rest = screen.end()
+    assert code == 130
+    assert re.search(r"interrupted after reading [\d,]+ of 250,250 tokens", rest)
+    assert rest.rindex(SHOW_CURSOR) > rest.rfind(HIDE_CURSOR)
+
+
+def test_second_interrupt_leaves_at_once(terminal: OpenTerminal, long: str, parrot: str) -> None:
+    screen = terminal("ask", long, "What?", "--model", parrot, "--chunk-tokens", "64")
+    screen.expect(r"reading [1-9][\d,]+ of 250,250")
+    screen.type("\x03\x03\x03")
+    code, rest = screen.end()
+    assert code == 130
+    assert "Traceback" not in rest
+
+
+def test_interrupt_while_answering_marks_the_partial_answer(
+    terminal: OpenTerminal, note: str, babbler: str
+) -> None:
+    screen = terminal("ask", note, "What?", "--model", babbler, "--max-new-tokens", "100000")
+    screen.expect(r"bla bla bla")
+    screen.interrupt()
+    code, rest = screen.end()
+    assert code == 130
+    assert "the answer was interrupted and is not complete" in rest
+
+
+def test_chat(terminal: OpenTerminal, note: str, parrot: str) -> None:
+    screen = terminal("ask", note, "--model", parrot)
+    screen.expect(r"read 27 of 27 tokens")
+    screen.expect(r"/help lists the commands")
+    for question in ("Does it open?", "Really?"):
+        screen.expect(r"> ")
+        screen.type(f"{question}\r")
+        screen.expect(r"Yes\.\r\n")
+    for command, reply in {
+        "/help": r"/receipt  how they were read",
+        "/pages": r"note\.txt: read lines 1 of 1",
+        "/receipt": r"exact",
+        "/reset": r"Only the document is remembered",
+        "/nonsense": r"/nonsense: no such command",
+    }.items():
+        screen.expect(r"> ")
+        screen.type(f"{command}\r")
+        screen.expect(reply)
+    screen.expect(r"> ")
+    screen.type("\x04")
+    assert screen.end()[0] == 0
+
+
+def test_chat_interrupts(terminal: OpenTerminal, note: str, babbler: str) -> None:
+    screen = terminal("ask", note, "--model", babbler, "--max-new-tokens", "100000")
+    screen.expect(r"> ")
+    screen.type("Say?\r")
+    screen.expect(r"bla bla bla")
+    screen.interrupt()
+    screen.expect(r"interrupted and is not complete")
+    screen.expect(r"> ")
+    screen.interrupt()
+    screen.expect(r"Ctrl-C again leaves")
+    screen.expect(r"> ")
+    screen.interrupt()
+    assert screen.end()[0] == 130
+
+
+@pytest.mark.parametrize("reply", ["n", ""])
+def test_missing_default_model_is_offered(terminal: OpenTerminal, note: str, reply: str) -> None:
+    screen = terminal("ask", note, "What?")
+    screen.expect(r"The default model is not on this machine. Get it now \(93\.8 MiB\)\? \[y/N\]: ")
+    screen.type(f"{reply}\r")
+    code, rest = screen.end()
+    assert code == 1
+    assert "get it with: lcdoc models pull" in rest
