@@ -17,6 +17,7 @@ from lcdoc.errors import UsageError
 if TYPE_CHECKING:
     from lcdoc.bench.comparison import Comparison
 
+STOCK = "stock"
 WHATS = ("prefill", "decode", "memory")
 What = Annotated[str, typer.Argument(metavar="prefill|decode|memory", help="What to measure.")]
 Shape = Annotated[
@@ -85,7 +86,7 @@ def bench_command(
             bench = Bench(what, subject, read, turns)
             for comparison in bench.run(display):
                 comparisons.append(comparison)
-                display.say("; ".join(_cells(what, comparison)))
+                display.say(_line(what, comparison))
                 if json is not None:
                     write_report(json, bench.report())
     except KeyboardInterrupt:
@@ -94,20 +95,30 @@ def bench_command(
         return INTERRUPTED
     finally:
         display.clear()
-    columns = ["tokens", *turns.contestants]
-    title = f"{what}: median (least - most), and how many times as much stock took"
-    print_table(title, columns, [_cells(what, comparison) for comparison in comparisons])
+    rows = [row for comparison in comparisons for row in _rows(what, comparison)]
+    print_table(what, ["tokens, mode", "median", "least", "most", "stock took"], rows)
     return 0
 
 
-def _cells(what: str, comparison: "Comparison") -> list[str]:
-    cells = [f"{comparison.length_tokens:,}"]
-    for mode, samples in comparison.samples.items():
-        middle, least, most = (
-            _amount(what, value) for value in (median(samples), min(samples), max(samples))
-        )
-        cells.append(f"{middle} ({least} - {most}) {comparison.ratio(mode):.2f}x")
-    return cells
+def _line(what: str, comparison: "Comparison") -> str:
+    modes = (
+        f"{mode} {_amount(what, median(samples))} (stock took {comparison.ratio(mode):.2f} times as much)"
+        for mode, samples in comparison.samples.items()
+        if mode != STOCK
+    )
+    stock = _amount(what, median(comparison.samples[STOCK]))
+    return "; ".join((f"{comparison.length_tokens:,} tokens: {STOCK} {stock}", *modes))
+
+
+def _rows(what: str, comparison: "Comparison") -> list[list[str]]:
+    return [
+        [
+            f"{comparison.length_tokens:,} {mode}",
+            *(_amount(what, value) for value in (median(samples), min(samples), max(samples))),
+            f"{comparison.ratio(mode):.2f}x",
+        ]
+        for mode, samples in comparison.samples.items()
+    ]
 
 
 def _amount(what: str, value: float) -> str:

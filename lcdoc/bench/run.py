@@ -1,0 +1,53 @@
+"""A bench from its plan to its report."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from lcdoc.bench.comparison import Comparison
+from lcdoc.bench.peak import compare_memory
+from lcdoc.bench.speed import DECODE_TOKENS, compare_decode, compare_prefill
+from lcdoc.bench.subject import Subject
+from lcdoc.bench.turns import Turns
+from lcdoc.config import ReadSettings
+from lcdoc.evaluate.report import new_report
+from lcdoc.tasks.progress import Observer, silent
+
+UNITS = {"prefill": "s", "decode": "s", "memory": "bytes"}
+
+
+class Bench:
+    """what: "prefill" (seconds to read), "decode" (seconds a token) or "memory" (peak bytes)."""
+
+    def __init__(self, what: str, subject: Subject, settings: ReadSettings, turns: Turns) -> None:
+        self.what, self._subject, self._settings, self._turns = what, subject, settings, turns
+        self._head = new_report(f"bench {what}", subject.name, subject.device, subject.dtype) | {
+            "settings": {
+                **asdict(turns),
+                "chunk_tokens": settings.chunk_tokens,
+                "sink_size": settings.sink_size,
+                "recent_size": settings.recent_size,
+                "profile": settings.profile,
+                "decode_tokens": DECODE_TOKENS,
+            }
+        }
+        self.comparisons: list[Comparison] = []
+
+    def run(self, observer: Observer = silent) -> Iterator[Comparison]:
+        """Measures length after length and yields each as it is done."""
+        for comparison in self._compare(observer):
+            self.comparisons.append(comparison)
+            yield comparison
+
+    def report(self) -> dict[str, Any]:
+        """All there is so far, ready for JSON."""
+        return self._head | {
+            "complete": len(self.comparisons) == len(self._turns.lengths),
+            "results": [comparison.to_json(UNITS[self.what]) for comparison in self.comparisons],
+        }
+
+    def _compare(self, observer: Observer) -> Iterator[Comparison]:
+        if self.what == "memory":
+            return compare_memory(self._subject, self._settings, self._turns, observer)
+        compare = {"prefill": compare_prefill, "decode": compare_decode}[self.what]
+        return compare(self._subject.load(), self._settings, self._turns, observer)

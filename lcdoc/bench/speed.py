@@ -1,0 +1,96 @@
+"""Seconds of prefill and of decode, each mode beside stock transformers in one process, turn by turn."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from lcdoc.bench.comparison import Comparison
+from lcdoc.bench.turns import Turns
+from lcdoc.config import ReadSettings
+from lcdoc.engine.sampling import Sampler
+from lcdoc.evaluate.modes import AnyReader, open_reader, settings_for, switch
+from lcdoc.tasks.plan import choose_split
+from lcdoc.tasks.progress import Observer, Progress, silent
+
+WARM_UP_TOKENS = 256
+DECODE_TOKENS = 16
+
+
+def random_ids(model: Any, length: int) -> list[int]:
+    """The same ids for the same length and vocabulary. What they are makes no difference to the work."""
+    generator = torch.Generator().manual_seed(length)
+    vocab_size = model.config.get_text_config().vocab_size
+    ids: list[int] = torch.randint(vocab_size, (length,), generator=generator).tolist()
+    return ids
+
+
+def new_reader(model: Any, mode: str, settings: ReadSettings, capacity_tokens: int) -> AnyReader:
+    """A reader, with the model switched to its mode."""
+    switch(model, mode)
+    split = choose_split(model.config, settings_for(mode, settings))
+    return open_reader(
+        model, mode, split, capacity_tokens=capacity_tokens, chunk_tokens=settings.chunk_tokens
+    )
+
+
+def compare_prefill(
+    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent
+) -> Iterator[Comparison]:
+    """Seconds to read each length, from the first token to the logits after the last."""
+    for mode in turns.contestants:
+        new_reader(model, mode, settings, WARM_UP_TOKENS).prefill(random_ids(model, WARM_UP_TOKENS))
+    for length in turns.lengths:
+        ids = random_ids(model, length)
+        samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
+        for repeat in range(turns.repeats):
+            for mode in turns.order(repeat):
+                reader = new_reader(model, mode, settings, length)
+                _synchronize(model)
+                started = time.perf_counter()
+                reader.prefill(ids)
+                _synchronize(model)
+                samples[mode].append(time.perf_counter() - started)
+                observer(Progress("read", length, length, length / samples[mode][-1], reader.cache.nbytes, 0))
+                del reader  # two caches of the longest length may not fit together
+        yield Comparison(length, samples)
+
+
+def compare_decode(
+    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent
+) -> Iterator[Comparison]:
+    """Seconds for each token decoded after each length, over DECODE_TOKENS at a time.
+
+    All caches are held together, and grow by the same tokens' number at each turn.
+    """
+    for length in turns.lengths:
+        ids = random_ids(model, length)
+        capacity = length + (turns.repeats + 1) * DECODE_TOKENS
+        readers = {}
+        for mode in turns.contestants:
+            readers[mode] = new_reader(model, mode, settings, capacity)
+            readers[mode].prefill(ids)
+            _decode_s(model, readers[mode])  # warms up
+            observer(Progress("read", length, length, 0.0, readers[mode].cache.nbytes, 0))
+        samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
+        for repeat in range(turns.repeats):
+            for mode in turns.order(repeat):
+                switch(model, mode)
+                samples[mode].append(_decode_s(model, readers[mode]))
+        yield Comparison(length, samples)
+
+
+def _decode_s(model: Any, reader: AnyReader) -> float:
+    _synchronize(model)
+    started = time.perf_counter()
+    for _ in reader.decode(Sampler(), (), DECODE_TOKENS):
+        pass
+    _synchronize(model)
+    return (time.perf_counter() - started) / DECODE_TOKENS
+
+
+def _synchronize(model: Any) -> None:
+    """A CUDA device works on after the call returned; its clock is stopped when it is done."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)

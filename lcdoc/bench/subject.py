@@ -1,0 +1,109 @@
+"""What is measured: a real model, or one of a known shape with random weights, which costs the same."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lcdoc.engine.attention import register
+from lcdoc.errors import ModelError, UsageError
+from lcdoc.models import load_model, resolve
+from lcdoc.models.checkout import look_for_kernels
+from lcdoc.models.placement import choose_device, choose_dtype
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama-tiny": {
+        "vocab_size": 512,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+    },
+    "smollm2-135m": {
+        "vocab_size": 49_152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 8192,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100_000.0},
+        "tie_word_embeddings": True,
+    },
+    "llama-3-8b": {
+        "vocab_size": 128_256,
+        "hidden_size": 4096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 8192,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """At most one of model, shape and model_config is given; with none it is the default model.
+
+    model: a name, a hub id, a folder or a .gguf file. shape: one of SHAPES. model_config: a config.json.
+    Raises UsageError for a combination or a shape that is not allowed.
+    """
+
+    model: str | None = None
+    shape: str | None = None
+    model_config: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if sum(choice is not None for choice in (self.model, self.shape, self.model_config)) > 1:
+            raise UsageError("--model, --shape and --model-config exclude each other; choose one")
+        if self.shape is not None and self.shape not in SHAPES:
+            raise UsageError(f"shape must be one of {', '.join(SHAPES)}, not {self.shape!r}")
+
+    @property
+    def name(self) -> str:
+        if self.shape or self.model_config:
+            return f"random weights, {self.shape or self.model_config}"
+        return resolve(self.model).name
+
+    def load(self) -> Any:
+        """The model, in eval mode on its device, attending with lcdoc's attention."""
+        if self.shape is None and self.model_config is None:
+            files = resolve(self.model)
+            return load_model(files, device=self.device, dtype=self.dtype, attn_implementation=register())
+        return self._random_model()
+
+    def _random_model(self) -> Any:
+        look_for_kernels()
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        values = {"model_type": "llama", **SHAPES[self.shape]} if self.shape else self._config_values()
+        device = choose_device(self.device)
+        torch.manual_seed(0)
+        try:
+            config = AutoConfig.for_model(**values)
+            with device:
+                model = AutoModelForCausalLM.from_config(
+                    config, dtype=choose_dtype(self.dtype, device), attn_implementation=register()
+                )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{self.name}: no model can be made of it: {str(error).splitlines()[0]}"
+            ) from error
+        return model.eval().requires_grad_(False)
+
+    def _config_values(self) -> dict[str, Any]:
+        try:
+            values = json.loads(Path(str(self.model_config)).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.model_config}: can't be read as a config.json: {error}") from error
+        if not isinstance(values, dict) or "model_type" not in values:
+            raise UsageError(f"{self.model_config}: not a model's config.json; it names no model_type")
+        return values

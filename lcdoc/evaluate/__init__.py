@@ -1,0 +1,1 @@
+"""Measuring quality: what is still found in a document, beside stock transformers."""

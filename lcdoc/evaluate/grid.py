@@ -1,0 +1,99 @@
+"""The cells of a needle test: what is asked for, what is read, and what came of it."""
+
+from dataclasses import dataclass
+
+from lcdoc.errors import UsageError
+from lcdoc.evaluate.modes import STOCK, check_modes
+from lcdoc.evaluate.templates import check_template
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every length is read at every depth, with every seed, in every mode.
+
+    lengths: tokens of each document. depths: how many, evenly from start to end. seeds: how many, from 0.
+    Raises UsageError for a value that is not allowed.
+    """
+
+    lengths: tuple[int, ...] = (1000, 4000, 7000)
+    depths: int = 5
+    seeds: int = 2
+    modes: tuple[str, ...] = ("exact", STOCK)
+    template: str = "magic"
+
+    def __post_init__(self) -> None:
+        check_modes(self.modes)
+        check_template(self.template)
+        sizes = {"lengths": min(self.lengths, default=0), "depths": self.depths, "seeds": self.seeds}
+        for name, value in sizes.items():
+            if value < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}")
+
+    @property
+    def depth_shares(self) -> tuple[float, ...]:
+        """From 0, the start, to 1, the end; a single one is the middle."""
+        if self.depths == 1:
+            return (0.5,)
+        return tuple(idx / (self.depths - 1) for idx in range(self.depths))
+
+    @property
+    def num_cells(self) -> int:
+        return len(self.lengths) * self.depths * self.seeds * len(self.modes)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One needle in one haystack, the same for every mode.
+
+    length_tokens, depth: as asked for; document_tokens, needle_depth: as the borders of sentences allowed.
+    document_ids: all that is read before the question. question_ids: the question, up to its answer.
+    """
+
+    length_tokens: int
+    depth: float
+    seed: int
+    key: str
+    value: str
+    document_tokens: int
+    needle_depth: float
+    document_ids: list[int]
+    question_ids: list[int]
+
+    @property
+    def prompt_tokens(self) -> int:
+        return len(self.document_ids) + len(self.question_ids)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One question read in one mode."""
+
+    mode: str
+    length_tokens: int
+    depth: float
+    seed: int
+    key: str
+    value: str
+    prompt_tokens: int
+    document_tokens: int
+    needle_depth: float
+    prefill_s: float
+    answer: str
+    right: bool
+
+
+def score(cells: list[Cell]) -> dict[str, dict[str, dict[str, int]]]:
+    """By mode and length: cells read, cells right, and cells answered to the letter as stock did."""
+    stock = {_place(cell): cell.answer for cell in cells if cell.mode == STOCK}
+    totals: dict[str, dict[str, dict[str, int]]] = {}
+    for cell in cells:
+        empty = {"cells": 0, "right": 0, "same_as_stock": 0}
+        total = totals.setdefault(cell.mode, {}).setdefault(str(cell.length_tokens), empty)
+        total["cells"] += 1
+        total["right"] += cell.right
+        total["same_as_stock"] += stock.get(_place(cell)) == cell.answer
+    return totals
+
+
+def _place(cell: Cell) -> tuple[int, float, int]:
+    return cell.length_tokens, cell.depth, cell.seed

@@ -1,0 +1,128 @@
+"""The ways of reading that are compared: lcdoc's modes, and stock transformers as its users run it."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from transformers import DynamicCache
+
+from lcdoc.config import ReadSettings
+from lcdoc.engine.attention import register
+from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.reader import Reader
+from lcdoc.errors import UsageError
+
+STOCK = "stock"
+MODES = ("exact", "stream", "duo", STOCK)
+
+
+class Cache(Protocol):
+    """What holds keys and values."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+class AnyReader(Protocol):
+    """What lcdoc's Reader and the stock one have in common."""
+
+    @property
+    def cache(self) -> Cache: ...
+
+    def prefill(self, token_ids: Sequence[int], on_chunk: Callable[[int], None] | None = None) -> None: ...
+
+    def decode(
+        self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
+    ) -> Iterator[int]: ...
+
+
+class StockCache(DynamicCache):
+    """transformers' growing cache, which can also tell its size."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the keys and values held."""
+        layers: list[Any] = self.layers
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers if layer.is_initialized)
+
+
+class StockReader:
+    """Plain transformers: each prefill in one forward pass, a DynamicCache, greedy decoding one by one."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.cache = StockCache(config=model.config)
+        self.logits: torch.Tensor | None = None  # [vocab], of the last token read
+
+    @torch.inference_mode()
+    def prefill(self, token_ids: Sequence[int], on_chunk: Callable[[int], None] | None = None) -> None:
+        """Reads token_ids at once; on_chunk hears only that all of them are done."""
+        self.logits = self._forward(torch.as_tensor(token_ids, dtype=torch.long))
+        if on_chunk is not None:
+            on_chunk(len(token_ids))
+
+    @torch.inference_mode()
+    def decode(
+        self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
+    ) -> Iterator[int]:
+        """As Reader.decode."""
+        assert self.logits is not None, "decode needs at least one token read"
+        for _ in range(max_new_tokens):
+            token_id = pick(self.logits)
+            if token_id in stop_ids:
+                return
+            yield token_id
+            self.logits = self._forward(torch.tensor([token_id]))
+
+    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
+        output = self.model(
+            input_ids=ids[None].to(self.model.device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[0, -1]
+        return logits
+
+
+def check_modes(modes: Sequence[str]) -> None:
+    """Raises UsageError for an unknown mode, or none."""
+    unknown = [mode for mode in modes if mode not in MODES]
+    if unknown or not modes:
+        named = repr(unknown[0]) if unknown else "none"
+        raise UsageError(f"modes must be some of {', '.join(MODES)}, not {named}")
+
+
+def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
+    """The settings under which a mode reads: each takes only those that concern it."""
+    streams = mode in ("stream", "duo")
+    return replace(
+        settings,
+        mode="exact" if mode == STOCK else mode,
+        profile=settings.profile if mode == "duo" else None,
+        sink_size=settings.sink_size if streams else None,
+        recent_size=settings.recent_size if streams else None,
+    )
+
+
+def stock_attention(model: Any) -> str:
+    """What transformers would attend with: SDPA, or its plain attention where the model has no other."""
+    return "sdpa" if model._supports_sdpa else "eager"
+
+
+def switch(model: Any, mode: str) -> None:
+    """Makes the model attend as the mode does, until it is switched again."""
+    model.set_attn_implementation(stock_attention(model) if mode == STOCK else register())
+
+
+def open_reader(
+    model: Any, mode: str, split: HeadSplit, *, capacity_tokens: int, chunk_tokens: int
+) -> AnyReader:
+    """A reader in this mode; the model must be switched to the mode while it reads.
+
+    split, capacity_tokens, chunk_tokens: as Reader takes them; stock transformers has none of them.
+    """
+    if mode == STOCK:
+        return StockReader(model)
+    return Reader(model, split, capacity_tokens=capacity_tokens, chunk_tokens=chunk_tokens)

@@ -1,0 +1,71 @@
+"""What a result says of its making, and writing it so that a reader never meets half a file."""
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lcdoc.errors import LcdocError
+from lcdoc.models.placement import choose_device, choose_dtype
+
+SCHEMA_VERSION = 1
+CHECKOUT = Path(__file__).parents[2]
+
+
+def new_report(suite: str, model: str, device: str, dtype: str) -> dict[str, Any]:
+    """The head of a report: date, versions, commit and machine. model: what it is called."""
+    import torch
+
+    placed = choose_device(device)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "suite": suite,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": {
+            "lcdoc": version("lcdoc"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+        },
+        "machine": {
+            "platform": platform.platform(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name(placed) if placed.type == "cuda" else "cpu",
+        },
+        "model": {"name": model, "dtype": str(choose_dtype(dtype, placed)).removeprefix("torch.")},
+    }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Replaces the file in one step. Raises LcdocError where it can't be written."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=1, ensure_ascii=False)
+                file.write("\n")
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise LcdocError(f"{path}: the result can't be written: {error.strerror}") from error
+
+
+def _commit() -> str | None:
+    """The commit of the source checkout this runs from, "-dirty" where files differ from it."""
+    if not (CHECKOUT / ".git").exists():
+        return None
+    command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip() or None
