@@ -70,7 +70,10 @@ def _normalised(text: str) -> str:
 
 
 QUOTES_AND_HYPHENS = str.maketrans(
-    {**dict.fromkeys("\u2018\u2019\u201b\u2032", "'"), **dict.fromkeys("\u201c\u201d\u201e\u2033\u00ab\u00bb", '"')}
+    {
+        **dict.fromkeys("\u2018\u2019\u201b\u2032", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u2033\u00ab\u00bb", '"'),
+    }
     | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
     | {"\u00ad": None}
 )

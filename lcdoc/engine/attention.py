@@ -54,7 +54,11 @@ def attention_forward(
     for group, buffer in groups:
         everyone = len(groups) == 1
         kv_heads = slice(None) if everyone else list(group.kv_heads)
-        heads = slice(None) if everyone else [h * group_size + i for h in group.kv_heads for i in range(group_size)]
+        heads = (
+            slice(None)
+            if everyone
+            else [h * group_size + i for h in group.kv_heads for i in range(group_size)]
+        )
         new = key[:, kv_heads], value[:, kv_heads]
         chosen = query[:, heads]
         if isinstance(buffer, SinkWindowBuffer):
@@ -63,7 +67,9 @@ def attention_forward(
             part = _attend_full(chosen, *new, buffer, scale, softcap)
         result, lse = part
         if s_aux is not None:
-            result = result * torch.sigmoid(lse - s_aux[heads].float()[:, None]).unsqueeze(-1).to(result.dtype)
+            result = result * torch.sigmoid(lse - s_aux[heads].float()[:, None]).unsqueeze(-1).to(
+                result.dtype
+            )
         output[:, :, heads] = result.transpose(1, 2)
     return output, None
 

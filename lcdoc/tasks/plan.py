@@ -82,7 +82,9 @@ def choose_split(config: Any, settings: ReadSettings) -> HeadSplit:
     profile: HeadProfile | None = None
     if settings.mode == "duo":
         if settings.profile is None:
-            raise UsageError("--mode duo needs a head profile; name one with --profile, see `lcdoc profiles list`")
+            raise UsageError(
+                "--mode duo needs a head profile; name one with --profile, see `lcdoc profiles list`"
+            )
         profile = load_profile(settings.profile)
         profile.check_shape(num_layers, num_kv_heads)
     sink_size = _first(settings.sink_size, profile and profile.sink_size, DEFAULT_SINK_SIZE)

@@ -22,7 +22,10 @@ def make_receipt(
 ) -> Receipt:
     """head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
     failed = [
-        UnreadPage(doc.source, page.number, page.label, page.unread) for doc in documents for page in doc.unread if page.unread
+        UnreadPage(doc.source, page.number, page.label, page.unread)
+        for doc in documents
+        for page in doc.unread
+        if page.unread
     ]
     left_out = [
         UnreadPage(doc.source, number, str(number), "left out by --pages")

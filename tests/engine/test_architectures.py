@@ -129,7 +129,13 @@ def test_streaming_does_not_depend_on_chunks_and_drops_what_it_says(case):
 
 def test_keys_changed_after_the_cache_saw_them_are_refused():
     torch.manual_seed(0)
-    latent = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16}
+    latent = {
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 16,
+    }
     experts = {"n_routed_experts": 8, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
     shape = {"num_key_value_heads": 4, "first_k_dense_replace": 1, "moe_intermediate_size": 32}
     config = AutoConfig.for_model("deepseek_v3", **BASE | latent | experts | shape)

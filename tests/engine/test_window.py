@@ -54,7 +54,9 @@ def test_buffer_holds_exactly_the_sinks_and_the_last_tokens(sink_size, recent_si
     torch.testing.assert_close(held_values, values[:, :, order])
     first, run_keys, _ = buffer.ordered()
     torch.testing.assert_close(run_keys, keys[:, :, first:length])
-    assert [buffer.kept_tokens(p, p + 1) for p in range(length)] == [int(p in expected) for p in range(length)]
+    assert [buffer.kept_tokens(p, p + 1) for p in range(length)] == [
+        int(p in expected) for p in range(length)
+    ]
     assert buffer.kept_tokens(0, length) == len(expected)
     assert buffer.nbytes == 2 * 2 * 16 * 4 * len(expected)
 
