@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from lcdoc.models.folders import models_folder
 
@@ -12,12 +13,13 @@ from lcdoc.models.folders import models_folder
 def sha256_of(path: Path) -> str:
     """The file's SHA-256 in hex; a remembered one costs no reading."""
     stat = path.stat()
-    key, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+    key, stamp = str(path.resolve()), f"{stat.st_size} {stat.st_mtime_ns} "
     remembered = _remembered()
-    if remembered.get(key, [])[:2] == stamp:
-        return str(remembered[key][2])
+    record = remembered.get(key)
+    if isinstance(record, str) and record.startswith(stamp):
+        return record.removeprefix(stamp)
     digest = hash_file(path)
-    _remember({**remembered, key: [*stamp, digest]})
+    _remember({**remembered, key: stamp + digest})
     return digest
 
 
@@ -30,7 +32,7 @@ def _record() -> Path:
     return models_folder() / "hashes.json"
 
 
-def _remembered() -> dict[str, list[int | str]]:
+def _remembered() -> dict[str, Any]:
     try:
         content = json.loads(_record().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -38,7 +40,7 @@ def _remembered() -> dict[str, list[int | str]]:
     return content if isinstance(content, dict) else {}
 
 
-def _remember(content: dict[str, list[int | str]]) -> None:
+def _remember(content: dict[str, Any]) -> None:
     _record().parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=_record().parent, prefix=".hashes-")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

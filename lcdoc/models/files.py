@@ -38,15 +38,16 @@ def resolve(name: str | None = None) -> ModelFiles:
     wanted = DEFAULT_MODEL.name if name is None else name
     if wanted in PACKAGED_MODELS:
         return _packaged(wanted)
-    path = Path(wanted).expanduser()
-    if path.is_dir():
+    path = _existing_path(wanted)
+    if path and path.is_dir():
         check_folder(path, wanted)
-        return ModelFiles(path.resolve().name, path.resolve())
-    if path.is_file():
+        folder = path.resolve()
+        return ModelFiles(folder.name, folder)
+    if path:
         if path.suffix.lower() != ".gguf":
             raise ModelError(f"{wanted}: not a model; name a .gguf file or a folder with safetensors")
-        return ModelFiles(path.stem, path.resolve())
-    if path.suffix.lower() == ".gguf":
+        return ModelFiles(path.stem, path)
+    if wanted.lower().endswith(".gguf"):
         raise ModelError(f"{wanted}: no such file")
     if HUB_ID.fullmatch(wanted):
         return _hub_model(wanted)
@@ -71,10 +72,23 @@ def check_folder(folder: Path, name: str) -> None:
 
 
 def _shards(index: Path, name: str) -> list[str]:
+    """The names of the weight files, all in the folder of their index."""
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if shards and all(Path(shard).name == shard for shard in shards):
+            return shards
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{name}: {index.name} is not a valid index of weights") from error
+    raise ModelError(f"{name}: {index.name} is not a valid index: it names no files of this folder")
+
+
+def _existing_path(name: str) -> Path | None:
+    """The file or folder of this name; None where there is none, or where no path can be so called."""
+    try:
+        path = Path(name).expanduser().absolute()
+        return path if name and path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _packaged(name: str) -> ModelFiles:
@@ -86,11 +100,11 @@ def _packaged(name: str) -> ModelFiles:
 
 def _hub_model(hub_id: str) -> ModelFiles:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(hub_id, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError) as error:
+    except (LocalEntryNotFoundError, HFValidationError) as error:
         raise ModelError(
             f"the model {hub_id} is not on this machine; get it with: lcdoc models pull {hub_id}"
         ) from error

@@ -52,7 +52,7 @@ def pull(hub_id: str) -> ModelFiles:
     if not HUB_ID.fullmatch(hub_id):
         raise ModelError(f"{hub_id!r} is not a hub id; one looks like HuggingFaceTB/SmolLM2-360M-Instruct")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=HUB_PATTERNS))
@@ -62,7 +62,9 @@ def pull(hub_id: str) -> ModelFiles:
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"{hub_id}: the hub has no such model, or it is private") from error
-    except (HfHubHTTPError, OSError) as error:
+    except LocalEntryNotFoundError as error:
+        raise ModelError(f"{hub_id}: the hub can't be reached; check the network") from error
+    except Exception as error:  # downloads fail in many ways, of several libraries and of the disk
         raise ModelError(f"{hub_id}: could not be downloaded: {_last_line(str(error))}") from error
     check_folder(folder, hub_id)
     return ModelFiles(hub_id, folder)
