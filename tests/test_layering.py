@@ -15,7 +15,7 @@ MAX_LINES, MAX_MEDIAN_LINES = 400, 150
 BELOW = {
     "__main__": {"cli"},
     "cli": {"tasks", "bench", "evaluate", "calibrate"},
-    "bench": {"tasks"},
+    "bench": {"tasks", "evaluate"},
     "evaluate": {"tasks"},
     "calibrate": {"tasks"},
     "tasks": {"fusion", "citations", "store", "tokens", "models"},

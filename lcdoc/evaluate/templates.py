@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from lcdoc.errors import UsageError
 
 KEYS = (
-    "copper", "harbour", "lantern", "orchard", "velvet", "compass", "granite", "meadow", "whistle", "saddle",
-    "anchor", "feather", "marble", "thimble", "walnut", "beacon", "cobalt", "juniper", "parchment", "cinnamon",
+    "copper", "harbour", "lantern", "orchard", "velvet", "compass", "granite", "meadow", "whistle",
+    "saddle", "anchor", "feather", "marble", "thimble", "walnut", "beacon", "cobalt", "juniper",
+    "parchment", "cinnamon",
 )  # fmt: skip
 VALUES = range(1_000_000, 10_000_000)
 

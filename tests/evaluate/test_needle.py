@@ -1,0 +1,174 @@
+"""The needle test: its questions, its scores, and that exact reading answers as stock transformers does."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from lcdoc.config import ReadSettings, Sampling
+from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.evaluate.grid import Cell, Grid, score
+from lcdoc.evaluate.haystack import Haystack
+from lcdoc.evaluate.modes import StockReader, switch
+from lcdoc.evaluate.needle import NeedleTest, is_right
+from lcdoc.evaluate.templates import TEMPLATES, draw_needle
+from lcdoc.tasks.ask import Reading
+
+SMALL = Grid(lengths=(300, 900), depths=2, seeds=2, modes=("exact", "stream", "stock"))
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model: Path) -> NeedleTest:
+    test = NeedleTest(ReadSettings(model=str(tiny_model), chunk_tokens=128), SMALL)
+    list(test.run())
+    return test
+
+
+def cell(**changes: object) -> Cell:
+    base = Cell("exact", 1000, 0.5, 0, "copper", "1234567", 1040, 990, 0.49, 1.0, "It is 1234567.", True)
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("The number is 3254257.", True),
+        ("3254257", True),
+        ("It is 3,254,257, I believe", True),
+        ("3254258", False),
+        ("13254257", False),
+        ("32542570", False),
+        ("32 54257", False),
+        ("", False),
+    ],
+)
+def test_scoring(answer: str, right: bool) -> None:
+    assert is_right(answer, "3254257") is right
+
+
+def test_scores_count_by_mode_and_length_and_compare_with_stock() -> None:
+    cells = [
+        cell(),
+        cell(mode="stock"),
+        cell(seed=1, answer="no", right=False),
+        cell(seed=1, mode="stock", answer="yes: 1234567"),
+        cell(length_tokens=4000, answer="none", right=False),
+    ]
+    assert score(cells) == {
+        "exact": {
+            "1000": {"cells": 2, "right": 1, "same_as_stock": 1},
+            "4000": {"cells": 1, "right": 0, "same_as_stock": 0},
+        },
+        "stock": {"1000": {"cells": 2, "right": 2, "same_as_stock": 2}},
+    }
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_say_the_value_once_and_ask_for_its_key(name: str) -> None:
+    needle = draw_needle(name, "1000 0.5 0")
+    assert needle.sentence.count(needle.value) == 1 and is_right(needle.sentence, needle.value)
+    assert needle.key in needle.sentence and needle.key in needle.question
+    assert needle.value not in needle.question
+    assert draw_needle(name, "1000 0.5 0") == needle != draw_needle(name, "1000 0.5 1")
+
+
+def test_every_cell_is_read_in_every_mode(finished: NeedleTest) -> None:
+    places = [(cell.length_tokens, cell.depth, cell.seed, cell.mode) for cell in finished.cells]
+    wanted = [
+        (length, depth, seed, mode)
+        for length in (300, 900)
+        for depth in (0.0, 1.0)
+        for seed in (0, 1)
+        for mode in ("exact", "stream", "stock")
+    ]
+    assert places == wanted and len(places) == SMALL.num_cells
+
+
+def test_exact_answers_to_the_letter_as_stock(finished: NeedleTest) -> None:
+    by_mode = {mode: [c.answer for c in finished.cells if c.mode == mode] for mode in SMALL.modes}
+    assert by_mode["exact"] == by_mode["stock"]
+    assert len(set(by_mode["stock"])) > 1, "a model that always answers the same would prove nothing"
+    assert by_mode["stream"] != by_mode["stock"], "streaming heads do not see the whole of 900 tokens"
+
+
+def test_the_prompt_and_the_answer_are_those_of_ask(tiny_model: Path) -> None:
+    settings = ReadSettings(model=str(tiny_model), mode="exact", chunk_tokens=128)
+    test = NeedleTest(settings, Grid(lengths=(500,), depths=1, seeds=1, modes=("exact",)))
+    [question], [cell] = test.questions, list(test.run())
+    needle = draw_needle("magic", "500 0.5 0")
+    placed = Haystack.open(None, test._tokenizer).place(needle.sentence, length_tokens=500, depth=0.5, seed=0)
+    reading = Reading([placed.document], settings, max_new_tokens=64, questions=[needle.question])
+    assert reading._head_ids + reading.tokens.token_ids == question.document_ids
+    assert reading._question_ids(needle.question) == question.question_ids
+    answer = reading.ask(needle.question, Sampling(max_new_tokens=64), lambda text: None)
+    assert answer.answer == cell.answer != ""
+
+
+def test_stock_is_what_transformers_generates(finished: NeedleTest) -> None:
+    model, question = finished._model, finished.questions[0]
+    ids = question.document_ids + question.question_ids
+    switch(model, "stock")
+    reader = StockReader(model)
+    reader.prefill(ids)
+    ours = list(reader.decode(lambda logits: int(logits.argmax()), (), 12))
+    with torch.inference_mode():
+        output = model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            past_key_values=DynamicCache(),
+            do_sample=False,
+            max_new_tokens=12,
+            eos_token_id=[],
+            pad_token_id=0,
+        )
+    assert ours == output[0, len(ids) :].tolist()
+    assert reader.cache.nbytes == 2 * 2 * 2 * 8 * 4 * (len(ids) + 12)  # layers, K and V, heads, dim, float32
+
+
+def test_the_report_can_be_written_and_tells_its_making(finished: NeedleTest) -> None:
+    report = json.loads(json.dumps(finished.report(), allow_nan=False))
+    assert report["suite"] == "needle" and report["complete"] is True
+    assert report["model"] == {"name": "tiny", "dtype": str(finished._model.dtype).removeprefix("torch.")}
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["settings"]["lengths"] == [300, 900] and report["settings"]["depths"] == [0.0, 1.0]
+    assert len(report["cells"]) == SMALL.num_cells
+    assert report["score"]["exact"]["300"]["cells"] == 4
+    assert report["score"]["exact"]["300"]["same_as_stock"] == 4
+
+
+def test_an_unfinished_report_says_so(tiny_model: Path) -> None:
+    test = NeedleTest(ReadSettings(model=str(tiny_model)), Grid(lengths=(200,), depths=1, seeds=2))
+    next(test.run())
+    assert test.report()["complete"] is False and len(test.report()["cells"]) == 1
+
+
+def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lcdoc.evaluate.needle.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    with pytest.raises(DoesNotFitError, match="the model's window is 2,048 tokens"):
+        NeedleTest(ReadSettings(model=str(tiny_model)), Grid(lengths=(2040,), modes=("stock",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lengths": (0,)}, "lengths must be 1 or more, not 0"),
+        ({"depths": 0}, "depths must be 1 or more, not 0"),
+        ({"seeds": -1}, "seeds must be 1 or more, not -1"),
+        ({"modes": ("exact", "fast")}, "modes must be some of exact, stream, duo, stock, not 'fast'"),
+        ({"modes": ()}, "modes must be some of .*, not none"),
+        ({"template": "x"}, "template must be one of magic, locker, archive, not 'x'"),
+    ],
+)
+def test_a_wrong_grid_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(Grid(), **changes)
+
+
+def test_depths_are_spread_from_start_to_end() -> None:
+    assert Grid(depths=5).depth_shares == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert Grid(depths=1).depth_shares == (0.5,)
