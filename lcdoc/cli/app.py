@@ -96,7 +96,8 @@ def ask_command(
     documents, last_word = split_words(words, questions_given=bool(question or questions))
     if questions == STDIN and STDIN in documents:
         raise UsageError("stdin (-) is the document and the questions; name one of them as a file")
-    asked = [last_word] if last_word is not None else list(question or [])
+    asked = [] if last_word is None else [last_word]
+    asked += question or []
     asked += read_questions(questions) if questions else []
     form = "json" if json else "jsonl" if jsonl else "text"
     return ask(Request(documents, checked_questions(asked), settings, pages, password, form))

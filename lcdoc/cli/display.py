@@ -5,7 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from lcdoc.cli.measures import bytes_text, clock
+from lcdoc.cli.measures import bytes_text, clock, count
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.config import Appearance
 from lcdoc.tasks.progress import Progress
@@ -112,27 +112,29 @@ class Panel:
 
     def _draw(self) -> "Group":
         from rich.console import Group
+        from rich.padding import Padding
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
         now = self._progress
-        rows: list[Text | ProgressBar] = [
+        rows: list[Text | Padding] = [
             Text(f"{PHASES.get(now.phase, now.phase)}{self._tokens()}", style="bold")
         ]
         if _has_end(now):
             width = min(BAR_COLUMNS, self._console.width)
-            rows.append(ProgressBar(total=now.tokens_total, completed=now.tokens_done, width=width))
+            bar = ProgressBar(total=now.tokens_total, completed=now.tokens_done, width=width)
+            rows.append(Padding(bar, 0))  # gives it a line of its own
         rows.append(Text(" · ".join(self._facts()), style="dim"))
         return Group(*rows)
 
     def _tokens(self) -> str:
         if _has_end(self._progress):
             return f" {self._progress.tokens_done:,} of {self._progress.tokens_total:,} tokens"
-        return f" {self._progress.tokens_done:,} tokens" if self._progress.tokens_done else ""
+        return f" {count(self._progress.tokens_done, 'token')}" if self._progress.tokens_done else ""
 
     def _facts(self) -> list[str]:
         now, facts = self._progress, []
-        if now.tokens_per_s > 0:
+        if now.tokens_done > 1 and now.tokens_per_s > 0:
             facts.append(f"{now.tokens_per_s:,.0f} tokens/s")
             if _has_end(now) and now.tokens_total > now.tokens_done:
                 facts.append(f"{clock((now.tokens_total - now.tokens_done) / now.tokens_per_s)} left")

@@ -15,14 +15,14 @@ LOOKS_LIKE_A_FILE = re.compile(r"\S*[^\s.]\.[A-Za-z0-9]{1,5}|\S*[/\\]\S*")
 def split_words(words: list[str], questions_given: bool) -> tuple[list[str], str | None]:
     """Documents, and the question where the last word is one.
 
-    questions_given: questions came by -q or --questions, so every word is a document. Raises UsageError for a
-    word that could be both, DocumentError for a file that is not there.
+    questions_given: there are more by -q or --questions. Raises UsageError for a word that could be both,
+    DocumentError for a file that is not there.
     """
     last = words[-1]
     found = documents_of(last)
-    if found and last not in found and last.rstrip().endswith("?") and not questions_given:
+    if found and last not in found and last.rstrip().endswith("?"):
         raise UsageError(f"{last!r} matches {found[0]} and could be the question; ask it with -q")
-    if questions_given or found:
+    if found or (questions_given and len(words) == 1):
         return expand_sources(words), None
     if LOOKS_LIKE_A_FILE.fullmatch(last):
         raise DocumentError(f"{last}: no such file; if it is a question, ask it with -q")

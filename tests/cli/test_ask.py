@@ -54,7 +54,7 @@ def test_quiet_leaves_stderr_empty(lcdoc: Run, note: str, parrot: str) -> None:
 
 def test_several_questions_are_answered_in_order(lcdoc: Run, note: str, parrot: str, work: Path) -> None:
     (work / "more.txt").write_text("Third?\n\n  Fourth?\n", encoding="utf-8")
-    done = lcdoc("ask", note, "-q", "First?", "-q", "Second?", "--questions", "more.txt", "--model", parrot)
+    done = lcdoc("ask", note, "First?", "-q", "Second?", "--questions", "more.txt", "--model", parrot)
     assert (done.returncode, done.stdout) == (0, "Yes.\n\nYes.\n\nYes.\n\nYes.\n")
     asked = [line for line in done.stderr.splitlines() if line.startswith("question: ")]
     assert asked == ["question: First?", "question: Second?", "question: Third?", "question: Fourth?"]

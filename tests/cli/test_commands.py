@@ -15,7 +15,8 @@ HEAVY = {"torch", "transformers", "huggingface_hub", "pypdf", "yaml", "rich", "t
 
 
 def test_help_imports_nothing_heavy(cli_env: dict[str, str], work: Path) -> None:
-    code = "import sys\nfrom lcdoc.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    report = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
+    code = f"{report}; from lcdoc.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "--help"],
         capture_output=True,
