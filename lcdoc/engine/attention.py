@@ -10,7 +10,8 @@ import torch
 from transformers import AttentionInterface
 
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
-from lcdoc.engine.cache import layer_of
+from lcdoc.engine.cache import Buffer, layer_of
+from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.kernels.attend import attend, merge
 
 IMPLEMENTATION = "lcdoc"
@@ -61,17 +62,33 @@ def attention_forward(
         )
         new = key[:, kv_heads], value[:, kv_heads]
         chosen = query[:, heads]
-        if isinstance(buffer, SinkWindowBuffer):
-            part = attend_window(chosen, *new, buffer, scale, softcap)
-        else:
-            part = _attend_full(chosen, *new, buffer, scale, softcap)
-        result, lse = part
+        result, lse = attend_buffer(chosen, *new, buffer, scale, softcap)
         if s_aux is not None:
             result = result * torch.sigmoid(lse - s_aux[heads].float()[:, None]).unsqueeze(-1).to(
                 result.dtype
             )
         output[:, :, heads] = result.transpose(1, 2)
     return output, None
+
+
+def attend_buffer(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    buffer: Buffer,
+    scale: float,
+    softcap: float | None = None,
+) -> Part:
+    """Attends over what the buffer holds and the new tokens themselves, and appends these to it.
+
+    query: [1, heads, length, head_dim]; keys, values: [1, kv_heads, length, head_dim], of the same tokens.
+    Returns output [1, heads, length, head_dim] and log-sum-exp [1, heads, length].
+    """
+    if isinstance(buffer, SinkWindowBuffer):
+        return _attend_window(query, keys, values, buffer, scale, softcap)
+    if isinstance(buffer, PagedBuffer):
+        return _attend_pages(query, keys, values, buffer, scale, softcap)
+    return _attend_full(query, keys, values, buffer, scale, softcap)
 
 
 def _attend_full(
@@ -91,6 +108,23 @@ def _attend_full(
     return _attend_causal(query, held_keys, held_values, num_past, scale, softcap)
 
 
+def _attend_pages(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    buffer: PagedBuffer,
+    scale: float,
+    softcap: float | None,
+) -> Part:
+    """As _attend_full, over a past that is dequantised block by block. A chunk sees itself unquantised."""
+    result = attend(query, keys, values, scale=scale, causal=keys.shape[2] > 1, softcap=softcap)
+    total = result[0].float(), result[1]
+    for past_keys, past_values in buffer.parts():
+        total = merge([total, attend(query, past_keys, past_values, scale=scale, softcap=softcap)])
+    buffer.append(keys, values)
+    return total[0].to(query.dtype), total[1]
+
+
 def _attend_causal(
     query: torch.Tensor,
     keys: torch.Tensor,
@@ -108,7 +142,7 @@ def _attend_causal(
     return merge(parts)
 
 
-def attend_window(
+def _attend_window(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,

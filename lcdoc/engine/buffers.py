@@ -1,34 +1,11 @@
 """Storage for the keys and values of one head group, allocated once.
 
 Keys arrive already rotated at their absolute positions and are never renumbered. Tensors are
-[1, kv_heads, length, head_dim]; values may have a head_dim of their own.
+[1, kv_heads, length, head_dim]; values may have a head_dim of their own. Every buffer can append the next tokens,
+mark a point and rewind to it, count the tokens that it still holds of a span, and tell its size in bytes.
 """
 
-from typing import Protocol
-
 import torch
-
-
-class Buffer(Protocol):
-    """What a head group needs of its storage."""
-
-    seen_tokens: int
-
-    def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Takes in the keys and values of the next tokens."""
-
-    def mark(self) -> object:
-        """A point that `rewind` can return to, as long as nothing before it is rewound."""
-
-    def rewind(self, mark: object) -> None:
-        """Forgets everything that was appended since the mark."""
-
-    def kept_tokens(self, start: int, stop: int) -> int:
-        """How many of the tokens at positions start..stop-1 are still held."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the keys and values held."""
 
 
 class FullBuffer:

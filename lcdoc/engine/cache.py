@@ -6,9 +6,16 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from lcdoc.engine.buffers import Buffer, FullBuffer, SinkWindowBuffer
+from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.heads import HeadGroup, HeadSplit
+from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.errors import ModelError
+
+Buffer = FullBuffer | SinkWindowBuffer | PagedBuffer
+
+# How a retrieval head's keys and values may be stored; "model" is the dtype the model computes in.
+KV_BITS = {"bfloat16": 16, "int8": 8, "int4": 4}
+KV_DTYPES = ("model", *KV_BITS)
 
 
 class LayerCache(CacheLayerMixin):
@@ -20,9 +27,10 @@ class LayerCache(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, layer_idx: int, split: HeadSplit, capacity_tokens: int) -> None:
+    def __init__(self, layer_idx: int, split: HeadSplit, capacity_tokens: int, kv_dtype: str) -> None:
         super().__init__()
-        self.layer_idx, self.split, self.capacity_tokens = layer_idx, split, capacity_tokens
+        self.layer_idx, self.split = layer_idx, split
+        self.capacity_tokens, self.kv_dtype = capacity_tokens, kv_dtype
         self._groups: list[tuple[HeadGroup, Buffer]] = []
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -50,9 +58,13 @@ class LayerCache(CacheLayerMixin):
         return self._groups
 
     def _new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
-        if group.recent_size is None or group.sink_size + group.recent_size >= self.capacity_tokens:
-            return FullBuffer(keys, values, self.capacity_tokens)
-        return SinkWindowBuffer(keys, values, group.sink_size, group.recent_size)
+        if group.recent_size is None:
+            bits = KV_BITS.get(self.kv_dtype)
+            if bits is not None and bits < keys.itemsize * 8:
+                return PagedBuffer(keys, values, bits, self.capacity_tokens)
+        elif group.sink_size + group.recent_size < self.capacity_tokens:
+            return SinkWindowBuffer(keys, values, group.sink_size, group.recent_size)
+        return FullBuffer(keys, values, self.capacity_tokens)
 
     @property
     def buffers(self) -> list[tuple[HeadGroup, Buffer]]:
@@ -84,11 +96,16 @@ class LayerCache(CacheLayerMixin):
 class DocumentCache(Cache):
     """The keys and values of one document, in all layers."""
 
-    layers: list[LayerCache]
+    layers: list[LayerCache]  # type: ignore[assignment]
 
-    def __init__(self, num_layers: int, split: HeadSplit, capacity_tokens: int) -> None:
-        """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these."""
-        super().__init__(layers=[LayerCache(idx, split, capacity_tokens) for idx in range(num_layers)])
+    def __init__(
+        self, num_layers: int, split: HeadSplit, capacity_tokens: int, kv_dtype: str = "model"
+    ) -> None:
+        """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
+        kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype."""
+        super().__init__(
+            layers=[LayerCache(idx, split, capacity_tokens, kv_dtype) for idx in range(num_layers)]
+        )
 
     def mark(self) -> list[list[object]]:
         """A point to return to with `rewind`; needs at least one token read."""

@@ -15,13 +15,20 @@ class Reader:
     """One model reading one sequence."""
 
     def __init__(
-        self, model: Any, split: HeadSplit, *, capacity_tokens: int, chunk_tokens: int = 1024
+        self,
+        model: Any,
+        split: HeadSplit,
+        *,
+        capacity_tokens: int,
+        chunk_tokens: int = 1024,
+        kv_dtype: str = "model",
     ) -> None:
         """model: a transformers causal language model loaded with lcdoc's attention implementation.
-        capacity_tokens: the most tokens that will be read and decoded together."""
+        capacity_tokens: the most tokens that will be read and decoded together. kv_dtype: see DocumentCache."""
         self.model = model
         self.chunk_tokens = chunk_tokens
-        self.cache = DocumentCache(model.config.get_text_config().num_hidden_layers, split, capacity_tokens)
+        num_layers = model.config.get_text_config().num_hidden_layers
+        self.cache = DocumentCache(num_layers, split, capacity_tokens, kv_dtype)
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
 
     @property

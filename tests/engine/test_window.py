@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lcdoc.engine.attention import attend_window
+from lcdoc.engine.attention import attend_buffer
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 
 SIZES = [(0, 1), (0, 2), (0, 7), (3, 5), (4, 16), (64, 1), (10, 300)]
@@ -26,7 +26,7 @@ def test_chunked_window_attention_equals_masked_attention(sink_size, recent_size
     for start in range(0, length, chunk):
         span = slice(start, start + chunk)
         part = query[:, :, span], keys[:, :, span], values[:, :, span]
-        outputs.append(attend_window(*part, buffer, 0.25, None)[0])
+        outputs.append(attend_buffer(*part, buffer, 0.25)[0])
     row, column = torch.arange(length)[:, None], torch.arange(length)
     visible = (column <= row) & ((column < sink_size) | (column > row - recent_size))
     expected = torch.nn.functional.scaled_dot_product_attention(

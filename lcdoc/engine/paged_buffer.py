@@ -1,0 +1,96 @@
+"""Storage of a retrieval group with fewer bits: sinks and recent tokens in 16, all between in pages."""
+
+from collections.abc import Iterator
+
+import torch
+
+from lcdoc.engine.quantize import KEYS_AXIS, PAGE_TOKENS, VALUES_AXIS, PageStore
+
+# Dequantised at a time while attending.
+BLOCK_PAGES = 16
+
+SINK_TOKENS = 64
+RECENT_TOKENS = 128
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class PagedBuffer:
+    """Keeps every token, up to a fixed capacity; only blocks of BLOCK_PAGES are ever dequantised.
+
+    The first SINK_TOKENS and at least the last RECENT_TOKENS stay in 16 bits.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, bits: int, capacity_tokens: int) -> None:
+        """keys, values: examples that give heads, head_dim, dtype and device. bits: 16, 8 or 4."""
+        pages = max(0, capacity_tokens - SINK_TOKENS - RECENT_TOKENS) // PAGE_TOKENS
+        self._keys = PageStore(keys, KEYS_AXIS, bits, pages)
+        self._values = PageStore(values, VALUES_AXIS, bits, pages)
+        self._dtype = keys.dtype
+        near = torch.bfloat16 if keys.dtype == torch.float32 else keys.dtype
+        self._sinks, self._tail = (
+            tuple(
+                torch.empty(*x.shape[:2], tokens, x.shape[-1], dtype=near, device=x.device)
+                for x in (keys, values)
+            )
+            for tokens in (SINK_TOKENS, RECENT_TOKENS + PAGE_TOKENS)
+        )
+        self._num_pages = self._num_tail = 0
+        self.seen_tokens = 0
+
+    def parts(self) -> Iterator[Pair]:
+        """Keys and values of all tokens, in blocks, in the model's dtype."""
+        num_sinks = min(self.seen_tokens, SINK_TOKENS)
+        if num_sinks:
+            near = (torch.cat((s[:, :, :num_sinks], t[:, :, : self._num_tail]), 2) for s, t in self._near())
+            keys, values = (tensor.to(self._dtype) for tensor in near)
+            yield keys, values
+        for first in range(0, self._num_pages, BLOCK_PAGES):
+            stop = min(first + BLOCK_PAGES, self._num_pages)
+            yield self._keys.read(first, stop, self._dtype), self._values.read(first, stop, self._dtype)
+
+    def _near(self) -> Iterator[Pair]:
+        return zip(self._sinks, self._tail, strict=True)
+
+    def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        num_new = keys.shape[2]
+        num_sinks = min(max(SINK_TOKENS - self.seen_tokens, 0), num_new)
+        if num_sinks:
+            span = slice(self.seen_tokens, self.seen_tokens + num_sinks)
+            self._sinks[0][:, :, span] = keys[:, :, :num_sinks]
+            self._sinks[1][:, :, span] = values[:, :, :num_sinks]
+        self.seen_tokens += num_new
+        if num_new > num_sinks:
+            self._append_tail(keys[:, :, num_sinks:], values[:, :, num_sinks:])
+
+    def _append_tail(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        total = self._num_tail + keys.shape[2]
+        full = max(0, total - RECENT_TOKENS) // PAGE_TOKENS
+        for tail, new, store in zip(self._tail, (keys, values), (self._keys, self._values), strict=True):
+            if full:
+                run = torch.cat((tail[:, :, : self._num_tail].to(new.dtype), new), dim=2)
+                store.write(self._num_pages, run[:, :, : full * PAGE_TOKENS])
+                tail[:, :, : total - full * PAGE_TOKENS] = run[:, :, full * PAGE_TOKENS :]
+            else:
+                tail[:, :, self._num_tail : total] = new
+        self._num_pages += full
+        self._num_tail = total - full * PAGE_TOKENS
+
+    def mark(self) -> tuple[int, int, int, Pair]:
+        tail = self._tail[0].clone(), self._tail[1].clone()
+        return self.seen_tokens, self._num_pages, self._num_tail, tail
+
+    def rewind(self, mark: object) -> None:
+        assert isinstance(mark, tuple)
+        self.seen_tokens, self._num_pages, self._num_tail, tail = mark
+        for now, then in zip(self._tail, tail, strict=True):
+            now.copy_(then)
+
+    def kept_tokens(self, start: int, stop: int) -> int:
+        return max(0, min(stop, self.seen_tokens) - start)
+
+    @property
+    def nbytes(self) -> int:
+        near = min(self.seen_tokens, SINK_TOKENS) + self._num_tail
+        pages = self._keys.nbytes(self._num_pages) + self._values.nbytes(self._num_pages)
+        return pages + sum(tensor[:, :, :1].nbytes * near for tensor in self._tail)
