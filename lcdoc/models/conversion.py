@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lcdoc.errors import DoesNotFitError, ModelError
-from lcdoc.models.checkout import look_for_kernels
 from lcdoc.models.filehash import sha256_of
 from lcdoc.models.folders import conversions_folder
 from lcdoc.models.foreign import quiet_transformers
 from lcdoc.models.gguf_header import GgufHeader, read_header
+from lcdoc.models.importing import import_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -128,7 +128,7 @@ def _check_room(gguf_path: Path, weights_bytes: int, folder: Path) -> None:
 
 
 def _write(gguf_path: Path, header: GgufHeader, folder: Path, dtype: str) -> None:
-    look_for_kernels()
+    import_transformers()
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

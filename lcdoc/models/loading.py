@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lcdoc.errors import DoesNotFitError, ModelError
-from lcdoc.models.checkout import look_for_kernels
 from lcdoc.models.files import ModelFiles
 from lcdoc.models.foreign import quiet_transformers
+from lcdoc.models.importing import import_transformers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -18,7 +18,7 @@ LOCAL_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": Fal
 
 def load_config(files: ModelFiles) -> "PretrainedConfig":
     """The model's configuration, of a class that comes with transformers. Raises ModelError."""
-    look_for_kernels()
+    import_transformers()
     from transformers import AutoConfig
 
     folder = _folder(files)
@@ -29,7 +29,7 @@ def load_config(files: ModelFiles) -> "PretrainedConfig":
 
 def load_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerBase":
     """The model's own tokenizer, the fast kind, which knows each token's characters. Raises ModelError."""
-    look_for_kernels()
+    import_transformers()
     from transformers import AutoTokenizer
 
     folder = _folder(files)

@@ -12,8 +12,8 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[2]
 
 
-def look_for_kernels() -> None:
-    """Lets transformers look for that package with the checkout out of sight; it asks only once."""
+def import_transformers() -> None:
+    """Imports transformers with the checkout out of sight; it looks for that package only once."""
     if "transformers.integrations.hub_kernels" not in sys.modules:
         with _checkout_hidden():
             import transformers.integrations.hub_kernels  # noqa: F401
