@@ -8,7 +8,7 @@ from typing import Any
 from lcdoc.engine.attention import register
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.models import load_model, resolve
-from lcdoc.models.checkout import look_for_kernels
+from lcdoc.models.importing import import_transformers
 from lcdoc.models.placement import choose_device, choose_dtype
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -80,7 +80,7 @@ class Subject:
         return self._random_model()
 
     def _random_model(self) -> Any:
-        look_for_kernels()
+        import_transformers()
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
