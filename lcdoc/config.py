@@ -17,6 +17,8 @@ from lcdoc.errors import UsageError
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda|cuda:\d+")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 MODES = ("auto", "exact", "stream", "duo")
+KV_DTYPES = ("auto", "model", "bfloat16", "int8", "int4")
+BUDGET_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%|[KMGT]?i?B)", re.IGNORECASE)
 COLORS = ("auto", "always", "never")
 MAX_SEED = 2**63 - 1
 PROJECT_FILE = "lcdoc.yaml"
@@ -29,6 +31,8 @@ class ReadSettings:
 
     model: a name, a hub id, a folder or a .gguf file; None means the default model.
     device: "auto", "cpu", "cuda" or "cuda:N". profile: path or name of a head profile.
+    budget: most memory of the device, such as "24GB", "512MiB" or "50%"; None is what is free, less a margin.
+    kv_dtype: how retrieval heads' keys and values are stored; "auto" leaves it to the budget.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
     chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
     """
@@ -38,6 +42,8 @@ class ReadSettings:
     dtype: str = "auto"
     mode: str = "auto"
     profile: str | None = None
+    budget: str | None = None
+    kv_dtype: str = "auto"
     sink_size: int | None = None
     recent_size: int | None = None
     chunk_tokens: int = 1024
@@ -52,6 +58,11 @@ class ReadSettings:
             raise UsageError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
         _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("mode", self.mode, MODES)
+        _check_choice("kv_dtype", self.kv_dtype, KV_DTYPES)
+        if self.budget is not None and not _is_budget(self.budget):
+            raise UsageError(
+                f"budget must be a size above 0 such as 24GB or 512MiB, or a share such as 50%, not {self.budget!r}"
+            )
         _check_at_least("sink_size", self.sink_size, 0)
         _check_at_least("recent_size", self.recent_size, 1)
         _check_at_least("chunk_tokens", self.chunk_tokens, 1)
@@ -232,6 +243,13 @@ def _check_types(settings: ReadSettings | Sampling | Appearance) -> None:
 
 def _without_none(kinds: tuple[type, ...]) -> tuple[type, ...]:
     return tuple(kind for kind in kinds if kind is not NoneType)
+
+
+def _is_budget(text: str) -> bool:
+    match = BUDGET_PATTERN.fullmatch(text)
+    if match is None or float(match[1]) == 0 or match[2].lower() == "ib":
+        return False
+    return match[2] != "%" or float(match[1]) <= 100
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

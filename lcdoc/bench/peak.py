@@ -77,14 +77,15 @@ def measure_apart(subject: Subject, settings: ReadSettings, mode: str, length: i
 
 def measure(subject: Subject, settings: ReadSettings, mode: str, length: int) -> Peak:
     """Loads, reads and decodes here, and tells what it took of this process's memory so far."""
-    from lcdoc.bench.speed import DECODE_TOKENS, new_reader, random_ids
+    from lcdoc.bench.speed import DECODE_TOKENS, random_ids
     from lcdoc.engine.memory import MemoryMeter
     from lcdoc.engine.sampling import Sampler
+    from lcdoc.evaluate.modes import open_reader
 
     model = subject.load()
     meter = MemoryMeter(model.device)
     loaded_bytes, load_peak_bytes = meter.now_bytes(), meter.peak_bytes()
-    reader = new_reader(model, mode, settings, length + DECODE_TOKENS)
+    reader = open_reader(model, mode, settings, length + DECODE_TOKENS)
     reader.prefill(random_ids(model, length))
     for _ in reader.decode(Sampler(), (), DECODE_TOKENS):
         pass

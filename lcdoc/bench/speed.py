@@ -10,8 +10,7 @@ from lcdoc.bench.comparison import Comparison
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.engine.sampling import Sampler
-from lcdoc.evaluate.modes import AnyReader, open_reader, settings_for, switch
-from lcdoc.tasks.plan import choose_split
+from lcdoc.evaluate.modes import AnyReader, open_reader, switch
 from lcdoc.tasks.progress import Observer, Progress, silent
 
 WARM_UP_TOKENS = 256
@@ -26,27 +25,18 @@ def random_ids(model: Any, length: int) -> list[int]:
     return ids
 
 
-def new_reader(model: Any, mode: str, settings: ReadSettings, capacity_tokens: int) -> AnyReader:
-    """A reader, with the model switched to its mode."""
-    switch(model, mode)
-    split = choose_split(model.config, settings_for(mode, settings))
-    return open_reader(
-        model, mode, split, capacity_tokens=capacity_tokens, chunk_tokens=settings.chunk_tokens
-    )
-
-
 def compare_prefill(
     model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent
 ) -> Iterator[Comparison]:
     """Seconds to read each length, from the first token to the logits after the last."""
     for mode in turns.contestants:
-        new_reader(model, mode, settings, WARM_UP_TOKENS).prefill(random_ids(model, WARM_UP_TOKENS))
+        open_reader(model, mode, settings, WARM_UP_TOKENS).prefill(random_ids(model, WARM_UP_TOKENS))
     for length in turns.lengths:
         ids = random_ids(model, length)
         samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
         for repeat in range(turns.repeats):
             for mode in turns.order(repeat):
-                reader = new_reader(model, mode, settings, length)
+                reader = open_reader(model, mode, settings, length)
                 _synchronize(model)
                 started = time.perf_counter()
                 reader.prefill(ids)
@@ -69,7 +59,7 @@ def compare_decode(
         capacity = length + (turns.repeats + 1) * DECODE_TOKENS
         readers = {}
         for mode in turns.contestants:
-            readers[mode] = new_reader(model, mode, settings, capacity)
+            readers[mode] = open_reader(model, mode, settings, capacity)
             readers[mode].prefill(ids)
             _decode_s(model, readers[mode])  # warms up
             observer(Progress("read", length, length, 0.0, readers[mode].cache.nbytes, 0))

@@ -15,6 +15,16 @@ Mode = Annotated[
     ),
 ]
 Profile = Annotated[str | None, typer.Option(help="Head profile for duo: a shipped name or a YAML file.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="Most memory to take: 24GB, 512MiB or 50%; by default what is free, less a margin."),
+]
+KvDtype = Annotated[
+    str | None,
+    typer.Option(
+        help="How keys and values are kept: auto (as the budget needs), model, bfloat16, int8, int4."
+    ),
+]
 SinkSize = Annotated[int | None, typer.Option(help="First tokens that a streaming head keeps.")]
 RecentSize = Annotated[int | None, typer.Option(help="Last tokens that a streaming head keeps.")]
 ChunkTokens = Annotated[int | None, typer.Option(help="Tokens read at once.")]

@@ -2,7 +2,8 @@
 
 Keys arrive already rotated at their absolute positions and are never renumbered. Tensors are
 [1, kv_heads, length, head_dim]; values may have a head_dim of their own. Every buffer can append the next tokens,
-mark a point and rewind to it, count the tokens that it still holds of a span, and tell its size in bytes.
+mark a point and rewind to it, count the tokens that it still holds of a span, and tell in bytes what it holds
+(nbytes) and what it was made for (capacity_bytes).
 """
 
 import torch
@@ -42,6 +43,10 @@ class FullBuffer:
     def nbytes(self) -> int:
         keys, values = self.held()
         return keys.nbytes + values.nbytes
+
+    @property
+    def capacity_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
 
 
 class SinkWindowBuffer:
@@ -120,3 +125,7 @@ class SinkWindowBuffer:
     def nbytes(self) -> int:
         keys, values = self.held()
         return keys.nbytes + values.nbytes
+
+    @property
+    def capacity_bytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes

@@ -92,6 +92,10 @@ class LayerCache(CacheLayerMixin):
     def nbytes(self) -> int:
         return sum(buffer.nbytes for _, buffer in self._groups)
 
+    @property
+    def capacity_bytes(self) -> int:
+        return sum(buffer.capacity_bytes for _, buffer in self._groups)
+
 
 class DocumentCache(Cache):
     """The keys and values of one document, in all layers."""

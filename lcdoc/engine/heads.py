@@ -1,6 +1,5 @@
 """Which KV heads keep the whole document and which stream over it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lcdoc.errors import UsageError
@@ -47,14 +46,6 @@ class HeadSplit:
     def stream(cls, num_layers: int, num_kv_heads: int, sink_size: int, recent_size: int) -> "HeadSplit":
         """Every head streams."""
         return cls((frozenset(range(num_kv_heads)),) * num_layers, sink_size, recent_size)
-
-    @classmethod
-    def from_gates(
-        cls, gates: Sequence[Sequence[float]], threshold: float, sink_size: int, recent_size: int
-    ) -> "HeadSplit":
-        """Heads with a gate below the threshold stream. gates: [num_layers][num_kv_heads], in [0, 1]."""
-        layers = tuple(frozenset(head for head, gate in enumerate(row) if gate < threshold) for row in gates)
-        return cls(layers, sink_size, recent_size)
 
     def groups(self, layer_idx: int, num_kv_heads: int, sliding_window: int | None) -> tuple[HeadGroup, ...]:
         """The groups of one layer, retrieval first. A layer with a window of its own streams already, exactly

@@ -94,3 +94,8 @@ class PagedBuffer:
         near = min(self.seen_tokens, SINK_TOKENS) + self._num_tail
         pages = self._keys.nbytes(self._num_pages) + self._values.nbytes(self._num_pages)
         return pages + sum(tensor[:, :, :1].nbytes * near for tensor in self._tail)
+
+    @property
+    def capacity_bytes(self) -> int:
+        pages = sum(store.nbytes(store.capacity_pages) for store in (self._keys, self._values))
+        return pages + sum(tensor.nbytes for tensor in (*self._sinks, *self._tail))

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from lcdoc.engine.heads import HeadSplit
 from lcdoc.errors import UsageError
 
 # Heads with a gate below this stream, unless the user or the plan says otherwise (arXiv 2410.10819, section 3).
@@ -44,6 +45,32 @@ class HeadProfile:
             raise UsageError(f"{origin}: sink_size and recent_size must be whole numbers of tokens")
         gates = tuple(tuple(float(gate) for gate in row) for row in rows)
         return cls(str(data["model"]), gates, *sizes, str(data["source"]))
+
+    @property
+    def order(self) -> list[tuple[int, int]]:
+        """All (layer, KV head) pairs, the one that needs the document least first."""
+        pairs = [(layer, head) for layer, row in enumerate(self.gates) for head in range(len(row))]
+        return sorted(pairs, key=lambda pair: self.gates[pair[0]][pair[1]])
+
+    def streaming(
+        self, count: int, sink_size: int | None = None, recent_size: int | None = None
+    ) -> HeadSplit:
+        """The split in which the first `count` heads of the order stream; sizes in tokens, else the profile's."""
+        chosen = self.order[:count]
+        layers = tuple(
+            frozenset(head for layer, head in chosen if layer == layer_idx)
+            for layer_idx in range(len(self.gates))
+        )
+        return HeadSplit(
+            layers,
+            self.sink_size if sink_size is None else sink_size,
+            self.recent_size if recent_size is None else recent_size,
+        )
+
+    @property
+    def num_streaming(self) -> int:
+        """Heads with a gate below GATE_THRESHOLD."""
+        return sum(gate < GATE_THRESHOLD for row in self.gates for gate in row)
 
     def check_shape(self, num_layers: int, num_kv_heads: int) -> None:
         """Raises UsageError when the profile is of another shape than the model."""

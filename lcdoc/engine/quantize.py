@@ -64,5 +64,7 @@ class PageStore:
 
     def nbytes(self, num_pages: int) -> int:
         """Bytes that num_pages written pages take, scales included."""
-        per_page = sum(t[:, :, :1].nbytes for t in (self._codes, self._scales, self._least))
+        if self.capacity_pages == 0:
+            return 0
+        per_page = sum(t.nbytes for t in (self._codes, self._scales, self._least)) // self.capacity_pages
         return num_pages * per_page

@@ -9,12 +9,13 @@ from transformers import DynamicCache
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
-from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.reader import Reader
 from lcdoc.errors import UsageError
+from lcdoc.tasks.plan import list_rungs
 
 STOCK = "stock"
-MODES = ("exact", "stream", "duo", STOCK)
+MODES = ("exact", "stream", "duo", "int8", "int4", STOCK)
 
 
 class Cache(Protocol):
@@ -97,9 +98,11 @@ def check_modes(modes: Sequence[str]) -> None:
 def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     """The settings under which a mode reads: each takes only those that concern it."""
     streams = mode in ("stream", "duo")
+    rounded = mode in ("int8", "int4")
     return replace(
         settings,
-        mode="exact" if mode == STOCK else mode,
+        mode="exact" if mode == STOCK else "auto" if rounded else mode,
+        kv_dtype=mode if rounded else "model",
         profile=settings.profile if mode == "duo" else None,
         sink_size=settings.sink_size if streams else None,
         recent_size=settings.recent_size if streams else None,
@@ -116,13 +119,20 @@ def switch(model: Any, mode: str) -> None:
     model.set_attn_implementation(stock_attention(model) if mode == STOCK else register())
 
 
-def open_reader(
-    model: Any, mode: str, split: HeadSplit, *, capacity_tokens: int, chunk_tokens: int
-) -> AnyReader:
-    """A reader in this mode; the model must be switched to the mode while it reads.
+def open_reader(model: Any, mode: str, settings: ReadSettings, capacity_tokens: int) -> AnyReader:
+    """A reader in this mode, for capacity_tokens; the model is switched to the mode, and must stay so while it reads.
 
-    split, capacity_tokens, chunk_tokens: as Reader takes them; stock transformers has none of them.
+    Raises UsageError where the settings do not go with the mode.
     """
+    switch(model, mode)
     if mode == STOCK:
         return StockReader(model)
-    return Reader(model, split, capacity_tokens=capacity_tokens, chunk_tokens=chunk_tokens)
+    shape = ModelShape.from_config(model.config, 0, model.dtype)
+    rung = next(list_rungs(settings_for(mode, settings), shape, capacity_tokens, base_bytes=0))
+    return Reader(
+        model,
+        rung.split,
+        capacity_tokens=capacity_tokens,
+        chunk_tokens=rung.chunk_tokens,
+        kv_dtype=rung.kv_dtype,
+    )

@@ -12,12 +12,12 @@ from lcdoc.engine.attention import register
 from lcdoc.engine.sampling import Sampler
 from lcdoc.evaluate.grid import Cell, Grid, Question, score
 from lcdoc.evaluate.haystack import Haystack
-from lcdoc.evaluate.modes import STOCK, open_reader, settings_for, stock_attention, switch
+from lcdoc.evaluate.modes import STOCK, open_reader, stock_attention
 from lcdoc.evaluate.report import new_report
 from lcdoc.evaluate.templates import draw_needle
 from lcdoc.models import load_config, load_model, load_tokenizer, resolve
-from lcdoc.tasks.ask import _stop_ids as stop_ids_of
-from lcdoc.tasks.plan import Plan, make_plan
+from lcdoc.tasks.ask import stop_ids_of
+from lcdoc.tasks.plan import Need, fit_window
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tokens import Prompt
 
@@ -37,8 +37,7 @@ class NeedleTest:
         text = Haystack.open(haystack, self._tokenizer)
         self.questions = tuple(make_questions(text, grid))
         for question in self.questions:
-            for mode in grid.modes:
-                self._plan(question, mode)
+            self._capacity_tokens(question)
         self._model = load_model(
             files, device=settings.device, dtype=settings.dtype, attn_implementation=register()
         )
@@ -73,28 +72,15 @@ class NeedleTest:
             "cells": [asdict(cell) for cell in self.cells],
         }
 
-    def _plan(self, question: Question, mode: str) -> Plan:
-        """As `lcdoc ask` would plan this reading."""
-        return make_plan(
-            self._config,
-            settings_for(mode, self._settings),
-            document_tokens=question.document_tokens,
-            prompt_tokens=question.prompt_tokens - question.document_tokens,
-            max_new_tokens=ANSWER_TOKENS,
-            keep_turns=False,
-            kv_dtype=self._settings.dtype,
-        )
+    def _capacity_tokens(self, question: Question) -> int:
+        """As `lcdoc ask` would make room for this reading; DoesNotFitError where the model's window is smaller."""
+        others = question.prompt_tokens - question.document_tokens
+        return fit_window(
+            self._config, Need(question.document_tokens, others, ANSWER_TOKENS, False)
+        ).capacity_tokens
 
     def _read(self, question: Question, mode: str, observer: Observer) -> Cell:
-        plan = self._plan(question, mode)
-        switch(self._model, mode)
-        reader = open_reader(
-            self._model,
-            mode,
-            plan.split,
-            capacity_tokens=plan.summary.capacity_tokens,
-            chunk_tokens=plan.summary.chunk_tokens,
-        )
+        reader = open_reader(self._model, mode, self._settings, self._capacity_tokens(question))
         started = time.perf_counter()
 
         def on_chunk(done: int) -> None:
@@ -107,7 +93,7 @@ class NeedleTest:
             reader.prefill(question.document_ids, on_chunk)
             reader.prefill(question.question_ids)
         stop_ids = stop_ids_of(self._model, self._tokenizer)
-        answer_ids = reader.decode(Sampler(), stop_ids, plan.max_new_tokens)
+        answer_ids = reader.decode(Sampler(), stop_ids, ANSWER_TOKENS)
         first = next(answer_ids, None)  # the logits are read here, so that the reading is over
         prefill_s = time.perf_counter() - started
         ids = [] if first is None else [first, *answer_ids]

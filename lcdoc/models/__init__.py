@@ -11,16 +11,21 @@ if TYPE_CHECKING:
     from lcdoc.models.files import ModelFiles, resolve
     from lcdoc.models.loading import load_config, load_model, load_tokenizer
     from lcdoc.models.packaged import DEFAULT_MODEL
+    from lcdoc.models.placement import choose_device, choose_dtype
     from lcdoc.models.pulling import pull, pull_default
+    from lcdoc.models.support import num_parameters
 
 _MODULE_OF = {
     "DEFAULT_MODEL": "packaged",
     "ModelEntry": "catalogue",
     "ModelFiles": "files",
+    "choose_device": "placement",
+    "choose_dtype": "placement",
     "list_models": "catalogue",
     "load_config": "loading",
     "load_model": "loading",
     "load_tokenizer": "loading",
+    "num_parameters": "support",
     "pull": "pulling",
     "pull_default": "pulling",
     "remove": "catalogue",
@@ -32,10 +37,13 @@ __all__ = [
     "DEFAULT_MODEL",
     "ModelEntry",
     "ModelFiles",
+    "choose_device",
+    "choose_dtype",
     "list_models",
     "load_config",
     "load_model",
     "load_tokenizer",
+    "num_parameters",
     "pull",
     "pull_default",
     "remove",

@@ -26,6 +26,16 @@ def supported_class(config: "PretrainedConfig", name: str) -> "type[PreTrainedMo
     return model_class
 
 
+def num_parameters(config: "PretrainedConfig") -> int:
+    """Weights of the model, those it shares counted once; none is allocated."""
+    import torch
+
+    model_class = supported_class(config, config.name_or_path or config.model_type)
+    with torch.device("meta"):
+        model = model_class(config)
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def _unsupported_by_config(config: "PretrainedConfig") -> str | None:
     text = config.get_text_config(decoder=True)
     if getattr(config, "is_encoder_decoder", False):

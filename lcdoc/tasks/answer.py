@@ -71,9 +71,14 @@ class Receipt:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What was decided before the first token was read."""
+    """What was decided before the first token was read.
+
+    rung: the way of reading chosen for the budget. loss: what it gives up, in words; empty when exact.
+    """
 
     mode: str
+    rung: str
+    loss: str
     chunk_tokens: int
     capacity_tokens: int
     kv_dtype: str
@@ -85,11 +90,12 @@ class PlanSummary:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """device: "cpu" or "cuda". peak_bytes: peak RSS on a CPU, peak reserved bytes on CUDA."""
+    """device: "cpu" or "cuda". peak_bytes: peak RSS on a CPU, peak reserved bytes on CUDA; predicted_peak_bytes is
+    what the plan said of it, budget_bytes what it had to stay under."""
 
     device: str
-    budget_bytes: int | None
-    predicted_peak_bytes: int | None
+    budget_bytes: int
+    predicted_peak_bytes: int
     peak_bytes: int
     weights_bytes: int
     kv_bytes: int

@@ -8,13 +8,22 @@ from lcdoc.citations import find_quotes
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.attention import register
+from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.memory import MemoryMeter
 from lcdoc.engine.reader import Mark, Reader
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import DocumentError, UsageError
-from lcdoc.models import load_config, load_model, load_tokenizer, resolve
+from lcdoc.models import (
+    choose_device,
+    choose_dtype,
+    load_config,
+    load_model,
+    load_tokenizer,
+    num_parameters,
+    resolve,
+)
 from lcdoc.tasks.answer import Answer, Citation, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
-from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Plan, context_window, make_plan
+from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Need, context_window, make_plan
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt
 from lcdoc.tokens import Prompt, TextStream, tokenize
@@ -52,31 +61,29 @@ class Reading:
         self._head_ids = self._prompt.head_ids()
         longest = max((len(self._question_ids(q)) for q in questions), default=CHAT_QUESTION_TOKENS)
 
-        def plan(kv_dtype: str) -> Plan:
-            return make_plan(
-                config,
-                settings,
-                document_tokens=len(self.tokens.token_ids),
-                prompt_tokens=len(self._head_ids) + longest,
-                max_new_tokens=max_new_tokens,
-                keep_turns=not questions,
-                kv_dtype=kv_dtype,
-            )
-
-        plan(settings.dtype)  # what does not fit is refused before the weights cost any time
-        self._model = load_model(
-            files, device=settings.device, dtype=settings.dtype, attn_implementation=register()
+        device = choose_device(settings.device)
+        dtype = choose_dtype(settings.dtype, device)
+        self._dtype = str(dtype).removeprefix("torch.")
+        self._meter = MemoryMeter(device)
+        need = Need(len(self.tokens.token_ids), len(self._head_ids) + longest, max_new_tokens, not questions)
+        shape = ModelShape.from_config(config, num_parameters(config) * dtype.itemsize, dtype)
+        budget_bytes = self._meter.budget_bytes(settings.budget)
+        self._plan = make_plan(
+            config, settings, need, shape, base_bytes=self._meter.base_bytes(), budget_bytes=budget_bytes
         )
-        self._dtype = str(self._model.dtype).removeprefix("torch.")
-        self._plan = plan(self._dtype)
+        self._meter.enforce(budget_bytes)
+        self._model = load_model(
+            files, device=settings.device, dtype=self._dtype, attn_implementation=register()
+        )
         self._window = context_window(config)
-        self._stop_ids = _stop_ids(self._model, tokenizer)
-        self._meter = MemoryMeter(self._model.device)
+        self._stop_ids = stop_ids_of(self._model, tokenizer)
+        rung = self._plan.rung
         self._reader = Reader(
             self._model,
-            self._plan.split,
-            capacity_tokens=self._plan.summary.capacity_tokens,
-            chunk_tokens=settings.chunk_tokens,
+            rung.split,
+            capacity_tokens=self._plan.room.capacity_tokens,
+            chunk_tokens=rung.chunk_tokens,
+            kv_dtype=rung.kv_dtype,
         )
         self._info = ModelInfo(files.name, self._dtype, self._window)
         self._bare: Mark | None = None  # the document read, nothing asked
@@ -175,7 +182,8 @@ class Reading:
             self.tokens,
             self._reader.cache,
             mode=self.plan.mode,
-            kv_dtype=self._dtype,
+            kv_dtype=self.plan.kv_dtype,
+            rounded=bool(self.plan.loss) and self.plan.kv_dtype != self._dtype,
             head_tokens=len(self._head_ids),
             tokens_read=self.tokens_read,
             notes=self._plan.notes,
@@ -225,8 +233,8 @@ class Reading:
     def _memory(self, kv_bytes: int) -> MemoryUse:
         return MemoryUse(
             device=self._model.device.type,
-            budget_bytes=None,
-            predicted_peak_bytes=None,
+            budget_bytes=self._plan.budget_bytes,
+            predicted_peak_bytes=self._plan.rung.peak_bytes,
             peak_bytes=self._meter.peak_bytes(),
             weights_bytes=sum(weight.nbytes for weight in self._model.parameters()),
             kv_bytes=kv_bytes,
@@ -234,12 +242,14 @@ class Reading:
 
     def _report(self, phase: str, done: int, total: int, started: float) -> None:
         elapsed = time.perf_counter() - started
-        rate = done / elapsed if elapsed else 0.0
+        # The first token of an answer starts the clock: it belongs to the reading of the question.
+        timed = done - 1 if phase == "answer" else done
+        rate = timed / elapsed if elapsed and timed else 0.0
         kv_bytes = self._reader.cache.nbytes
         self._observer(Progress(phase, done, total, rate, kv_bytes, self._meter.now_bytes()))
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def stop_ids_of(model: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens that end an answer: those the model's files name, and the tokenizer's own."""
     named = model.generation_config.eos_token_id
     ids = named if isinstance(named, list) else [named]

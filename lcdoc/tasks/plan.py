@@ -1,11 +1,13 @@
-"""Deciding, before the first token is read, how a document will be read."""
+"""Deciding, before any weights are loaded, how a document will be read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from lcdoc.config import ReadSettings
+from lcdoc.engine.budget import Limits, ModelShape, Rung, ladder
 from lcdoc.engine.heads import HeadSplit
-from lcdoc.engine.profiles import GATE_THRESHOLD, HeadProfile, load_profile
+from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.tasks.answer import PlanSummary
 
@@ -17,85 +19,145 @@ MIN_ANSWER_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Plan:
-    """split: which heads stream. capacity_tokens: what the cache is made for. max_new_tokens: the longest answer
-    that still fits. notes: what the user should know of these choices."""
+class Need:
+    """What is to be read. prompt_tokens: all besides the document, for the longest question. keep_turns: whether a
+    chat will need the rest of the window."""
 
-    split: HeadSplit
-    summary: PlanSummary
+    document_tokens: int
+    prompt_tokens: int
     max_new_tokens: int
-    notes: tuple[str, ...]
+    keep_turns: bool
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the model's window leaves. capacity_tokens: what the cache is made for. max_new_tokens: the longest answer
+    that still fits. note: what to tell of that, or None."""
+
+    capacity_tokens: int
+    max_new_tokens: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """rung: the way chosen. notes: what the user should know of it."""
+
+    rung: Rung
+    room: Room
+    summary: PlanSummary
+    budget_bytes: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(note for note in (self.room.note, self.rung.loss) if note)
 
 
 def make_plan(
-    config: Any,
-    settings: ReadSettings,
-    *,
-    document_tokens: int,
-    prompt_tokens: int,
-    max_new_tokens: int,
-    keep_turns: bool,
-    kv_dtype: str,
+    config: Any, settings: ReadSettings, need: Need, shape: ModelShape, *, base_bytes: int, budget_bytes: int
 ) -> Plan:
-    """config: the model's. prompt_tokens: all that is read besides the document, for the longest question.
-    keep_turns: whether a chat will need room for more. Raises DoesNotFitError where the model's window is too
-    small, UsageError where the settings don't go together."""
+    """The least lossy way to read within the model's window and the budget.
+
+    config: the model's. base_bytes: what the process takes before the weights are loaded. Raises DoesNotFitError
+    where the window or the budget is too small, UsageError where the settings don't go together.
+    """
+    room = fit_window(config, need)
+    chosen, least = None, None
+    for rung in list_rungs(settings, shape, room.capacity_tokens, base_bytes):
+        if rung.peak_bytes <= budget_bytes:
+            chosen = rung
+            break
+        least = rung if least is None or rung.peak_bytes < least.peak_bytes else least
+    if chosen is None:
+        assert least is not None
+        raise DoesNotFitError(
+            f"reading {need.document_tokens:,} tokens needs {_gigabytes(least.peak_bytes)} at the least "
+            f"({least.name}; weights {_gigabytes(shape.weights_bytes)}), but the budget is "
+            f"{_gigabytes(budget_bytes)}; raise --budget, choose pages with --pages, or a smaller --model"
+        )
+    split = chosen.split
+    summary = PlanSummary(
+        mode=_mode(chosen, settings),
+        rung=chosen.name,
+        loss=chosen.loss,
+        chunk_tokens=chosen.chunk_tokens,
+        capacity_tokens=room.capacity_tokens,
+        kv_dtype=_stored_dtype(chosen.kv_dtype, shape),
+        sink_size=split.sink_size if split.num_streaming_heads else 0,
+        recent_size=split.recent_size if split.num_streaming_heads else 0,
+        num_streaming_heads=split.num_streaming_heads,
+        num_retrieval_heads=shape.num_layers * shape.num_kv_heads - split.num_streaming_heads,
+    )
+    return Plan(chosen, room, summary, budget_bytes)
+
+
+def list_rungs(
+    settings: ReadSettings, shape: ModelShape, capacity_tokens: int, base_bytes: int
+) -> Iterator[Rung]:
+    """The ladder under the user's settings, lazily."""
+    profile = _profile(settings, shape)
+    return ladder(
+        shape,
+        capacity_tokens=capacity_tokens,
+        chunk_tokens=settings.chunk_tokens,
+        base_bytes=base_bytes,
+        limits=_limits(settings, shape, profile),
+        profile=profile if settings.mode == "auto" else None,
+    )
+
+
+def fit_window(config: Any, need: Need) -> Room:
+    """The room there is in the model's window; DoesNotFitError where there is too little."""
     window = context_window(config)
-    needed = document_tokens + prompt_tokens + MIN_ANSWER_TOKENS
+    needed = need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS
     if needed > window:
         raise DoesNotFitError(
-            f"the document has {document_tokens:,} tokens and the question and answer need "
-            f"{needed - document_tokens:,} more, but the model's window is {window:,} tokens; "
+            f"the document has {need.document_tokens:,} tokens and the question and answer need "
+            f"{needed - need.document_tokens:,} more, but the model's window is {window:,} tokens; "
             f"choose pages with --pages, or a model with a longer window with --model"
         )
-    notes = []
-    room = window - document_tokens - prompt_tokens
+    room, max_new_tokens, note = window - need.document_tokens - need.prompt_tokens, need.max_new_tokens, None
     if room < max_new_tokens:
-        notes.append(f"the answer is limited to {room:,} tokens: the model's window leaves no more")
+        note = f"the answer is limited to {room:,} tokens: the model's window leaves no more"
         max_new_tokens = room
-    split = choose_split(config, settings)
-    capacity = window if keep_turns else document_tokens + prompt_tokens + max_new_tokens
-    num_layers, num_kv_heads = head_counts(config)
-    num_streaming = split.num_streaming_heads
-    summary = PlanSummary(
-        mode="exact" if settings.mode == "auto" else settings.mode,
-        chunk_tokens=settings.chunk_tokens,
-        capacity_tokens=capacity,
-        kv_dtype=kv_dtype,
-        sink_size=split.sink_size if num_streaming else 0,
-        recent_size=split.recent_size if num_streaming else 0,
-        num_streaming_heads=num_streaming,
-        num_retrieval_heads=num_layers * num_kv_heads - num_streaming,
-    )
-    return Plan(split, summary, max_new_tokens, tuple(notes))
+    used = need.document_tokens + need.prompt_tokens + max_new_tokens
+    return Room(window if need.keep_turns else used, max_new_tokens, note)
 
 
-def choose_split(config: Any, settings: ReadSettings) -> HeadSplit:
-    """Which heads stream under the settings' mode; "auto" drops nothing."""
-    if settings.mode != "duo" and settings.profile is not None:
-        raise UsageError(f"a head profile is used by --mode duo, not by --mode {settings.mode}")
-    if settings.mode in ("auto", "exact"):
-        if settings.sink_size is not None or settings.recent_size is not None:
-            raise UsageError(f"sink and recent sizes belong to --mode stream or duo, not {settings.mode}")
-        return HeadSplit.exact()
-    num_layers, num_kv_heads = head_counts(config)
-    profile: HeadProfile | None = None
+def _limits(settings: ReadSettings, shape: ModelShape, profile: HeadProfile | None) -> Limits:
+    """What the settings take out of the ladder's hands."""
+    kv_dtype = None if settings.kv_dtype == "auto" else settings.kv_dtype
+    sizes = settings.sink_size, settings.recent_size
+    if settings.mode in ("auto", "exact") and sizes != (None, None):
+        raise UsageError(f"sink and recent sizes belong to --mode stream or duo, not {settings.mode}")
+    if settings.mode == "exact":
+        if kv_dtype not in (None, "model"):
+            raise UsageError(
+                f"--mode exact keeps the model's own numbers; it can't go with --kv-dtype {kv_dtype}"
+            )
+        return Limits(HeadSplit.exact(), "model", exact=True)
+    if settings.mode == "stream":
+        sink_size = DEFAULT_SINK_SIZE if settings.sink_size is None else settings.sink_size
+        recent_size = settings.recent_size or DEFAULT_RECENT_SIZE
+        split = HeadSplit.stream(shape.num_layers, shape.num_kv_heads, sink_size, recent_size)
+        return Limits(split, kv_dtype)
     if settings.mode == "duo":
-        if settings.profile is None:
+        if profile is None:
             raise UsageError(
                 "--mode duo needs a head profile; name one with --profile, see `lcdoc profiles list`"
             )
-        profile = load_profile(settings.profile)
-        profile.check_shape(num_layers, num_kv_heads)
-    sink_size = _first(settings.sink_size, profile and profile.sink_size, DEFAULT_SINK_SIZE)
-    recent_size = _first(settings.recent_size, profile and profile.recent_size, DEFAULT_RECENT_SIZE)
-    if profile is not None:
-        return HeadSplit.from_gates(profile.gates, GATE_THRESHOLD, sink_size, recent_size)
-    return HeadSplit.stream(num_layers, num_kv_heads, sink_size, recent_size)
+        return Limits(profile.streaming(profile.num_streaming, *sizes), kv_dtype)
+    return Limits(None, kv_dtype)
 
 
-def _first(*sizes: int | None) -> int:
-    return next(size for size in sizes if size is not None)
+def _profile(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
+    if settings.profile is None:
+        return None
+    if settings.mode not in ("auto", "duo"):
+        raise UsageError(f"a head profile is used by --mode duo and auto, not by --mode {settings.mode}")
+    profile = load_profile(settings.profile)
+    profile.check_shape(shape.num_layers, shape.num_kv_heads)
+    return profile
 
 
 def context_window(config: Any) -> int:
@@ -103,8 +165,15 @@ def context_window(config: Any) -> int:
     return int(config.get_text_config().max_position_embeddings)
 
 
-def head_counts(config: Any) -> tuple[int, int]:
-    """Layers, and KV heads in each."""
-    text = config.get_text_config()
-    num_kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    return text.num_hidden_layers, num_kv_heads
+def _mode(rung: Rung, settings: ReadSettings) -> str:
+    if settings.mode != "auto":
+        return settings.mode
+    return "duo" if rung.split.num_streaming_heads else "exact"
+
+
+def _stored_dtype(kv_dtype: str, shape: ModelShape) -> str:
+    return str(shape.dtype).removeprefix("torch.") if kv_dtype == "model" else kv_dtype
+
+
+def _gigabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB"

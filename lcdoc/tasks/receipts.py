@@ -16,11 +16,14 @@ def make_receipt(
     *,
     mode: str,
     kv_dtype: str,
+    rounded: bool,
     head_tokens: int,
     tokens_read: int,
     notes: Sequence[str],
 ) -> Receipt:
-    """head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
+    """rounded: whether keys and values are stored with fewer bits than the model computes in.
+
+    head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
     failed = [
         UnreadPage(doc.source, page.number, page.label, page.unread)
         for doc in documents
@@ -41,7 +44,7 @@ def make_receipt(
     losses = _page_losses(tokens, cache, head_tokens, tokens_read)
     pages_total = sum(doc.num_pages for doc in documents)
     return Receipt(
-        exact=not failed and not cut_short and not losses,
+        exact=not (failed or cut_short or losses or rounded),
         mode=mode,
         tokens_total=len(tokens.token_ids),
         tokens_read=tokens_read,

@@ -72,7 +72,7 @@ class TimedReader:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(speed, "time", clock)
-    monkeypatch.setattr(speed, "new_reader", lambda model, mode, *rest: TimedReader(clock, mode))
+    monkeypatch.setattr(speed, "open_reader", lambda model, mode, *rest: TimedReader(clock, mode))
     monkeypatch.setattr(speed, "switch", lambda model, mode: None)
     monkeypatch.setattr(speed, "random_ids", lambda model, length: [0] * length)
     return clock
@@ -113,7 +113,7 @@ def test_every_reader_reads_what_it_is_given_and_holds_what_its_mode_keeps() -> 
     model = TINY.load()
     held = {}
     for mode in ("stock", "exact", "stream"):
-        reader = speed.new_reader(model, mode, SETTINGS, 200)
+        reader = speed.open_reader(model, mode, SETTINGS, 200)
         reader.prefill(speed.random_ids(model, 200))
         held[mode] = reader.cache.nbytes
     assert held["stock"] == held["exact"] == 200 * KV_BYTES_A_TOKEN

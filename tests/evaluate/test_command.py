@@ -28,7 +28,7 @@ def test_a_small_grid_from_end_to_end(run_lcdoc, tiny_model: Path, tmp_path: Pat
 def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
     for options, message, code in (
         (("--lengths", "1k"), "--lengths must be whole numbers with commas between, not '1k'", 2),
-        (("--mode", "fast"), "modes must be some of exact, stream, duo, stock, not 'fast'", 2),
+        (("--mode", "fast"), "modes must be some of exact, stream, duo, int8, int4, stock, not 'fast'", 2),
         (("--lengths", "9000"), "the model's window is 2,048 tokens", 4),
         (("--haystack", "none.txt"), "none.txt: can't be read as UTF-8 text", 3),
     ):

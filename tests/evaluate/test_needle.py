@@ -159,7 +159,10 @@ def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
         ({"lengths": (0,)}, "lengths must be 1 or more, not 0"),
         ({"depths": 0}, "depths must be 1 or more, not 0"),
         ({"seeds": -1}, "seeds must be 1 or more, not -1"),
-        ({"modes": ("exact", "fast")}, "modes must be some of exact, stream, duo, stock, not 'fast'"),
+        (
+            {"modes": ("exact", "fast")},
+            "modes must be some of exact, stream, duo, int8, int4, stock, not 'fast'",
+        ),
         ({"modes": ()}, "modes must be some of .*, not none"),
         ({"template": "x"}, "template must be one of magic, locker, archive, not 'x'"),
     ],
