@@ -1,1 +1,32 @@
-"""lcdoc: ask anything of a document of any length, on your own machine."""
+"""lcdoc: ask anything of a document of any length, on your own machine.
+
+The public Python API; nothing heavy is imported before a name is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lcdoc.config import ReadSettings, Sampling
+    from lcdoc.documents import load_document
+    from lcdoc.errors import LcdocError
+    from lcdoc.tasks.answer import Answer, Receipt
+    from lcdoc.tasks.ask import Reading
+
+_MODULE_OF = {
+    "Answer": "tasks.answer",
+    "LcdocError": "errors",
+    "ReadSettings": "config",
+    "Reading": "tasks.ask",
+    "Receipt": "tasks.answer",
+    "Sampling": "config",
+    "load_document": "documents",
+}
+
+__all__ = ["Answer", "LcdocError", "ReadSettings", "Reading", "Receipt", "Sampling", "load_document"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -9,7 +9,7 @@ from lcdoc.cli.display import Display, is_terminal, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.output import JsonlWriter, JsonWriter, TextWriter, Writer
 from lcdoc.cli.sanitize import clean_line
-from lcdoc.cli.totals import page_name, totals_line
+from lcdoc.cli.totals import page_name, plan_line, totals_line
 from lcdoc.config import Settings
 from lcdoc.documents.document import Document
 from lcdoc.errors import UsageError
@@ -44,6 +44,7 @@ def ask(request: Request) -> int:
             documents = parse(request.documents, request.pages, request.password, display)
             writer = _writer(request)
             reading = _load(request, documents, _both(display, writer), display)
+            display.say(plan_line(reading.plan, reading.budget_bytes))
             writer.plan(reading.plan)
             reading.read()
             if request.questions:

@@ -86,7 +86,7 @@ class Panel:
             from rich.live import Live
 
             self._live = Live(
-                get_renderable=self._draw,
+                get_renderable=self.draw,
                 console=self._console,
                 transient=True,
                 refresh_per_second=REFRESH_PER_S,
@@ -110,7 +110,8 @@ class Panel:
         self._paused = False
         self._started_s = time.monotonic()
 
-    def _draw(self) -> "Group":
+    def draw(self) -> "Group":
+        """What the panel shows at this moment."""
         from rich.console import Group
         from rich.padding import Padding
         from rich.progress_bar import ProgressBar
@@ -141,7 +142,8 @@ class Panel:
         if now.kv_bytes:
             facts.append(f"KV {bytes_text(now.kv_bytes)}")
         if now.memory_bytes:
-            facts.append(f"memory {bytes_text(now.memory_bytes)}")
+            limit = f" of {bytes_text(now.budget_bytes)}" if now.budget_bytes else ""
+            facts.append(f"memory {bytes_text(now.memory_bytes)}{limit}")
         return [*facts, clock(time.monotonic() - self._started_s)]
 
 

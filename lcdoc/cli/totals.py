@@ -1,9 +1,16 @@
-"""What was really read, in words: the line after the answers."""
+"""What will be read and what was, in words: the lines before and after the answers."""
 
 from collections.abc import Iterable, Sequence
 
 from lcdoc.cli.measures import bytes_text, count, ranges
-from lcdoc.tasks.answer import Answer, Receipt
+from lcdoc.tasks.answer import Answer, PlanSummary, Receipt
+
+
+def plan_line(plan: PlanSummary, budget_bytes: int) -> str:
+    """How the document is going to be read, what that gives up, and what it takes."""
+    loss = f" ({plan.loss})" if plan.loss else ""
+    peak = f"about {bytes_text(plan.predicted_peak_bytes)} of {bytes_text(budget_bytes)}"
+    return f"plan: {plan.rung}{loss}, {peak} at the most"
 
 
 def totals_line(answers: Sequence[Answer]) -> str:
@@ -15,7 +22,8 @@ def totals_line(answers: Sequence[Answer]) -> str:
     return "; ".join(
         [
             *reading_facts(last.receipt),
-            f"KV {bytes_text(memory.kv_bytes)} {last.receipt.kv_dtype}, peak {bytes_text(peak_bytes)}",
+            f"KV {bytes_text(memory.kv_bytes)} {last.receipt.kv_dtype}, "
+            f"peak {bytes_text(peak_bytes)} of {bytes_text(memory.budget_bytes)}",
             f"loaded in {timing.load_s:.1f} s, read in {timing.prefill_s:.1f} s "
             f"({timing.prefill_tokens_per_s:,.0f} tokens/s), answered in {decode_s:.1f} s "
             f"({timing.decode_tokens_per_s:,.1f} tokens/s)",

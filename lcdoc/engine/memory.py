@@ -7,7 +7,7 @@ import torch
 
 # What a process takes on a CPU once the first token is read, besides weights, cache and workspace: libraries'
 # pages, thread pools and their scratch. Measured with torch 2.13 on x86-64.
-CPU_RUNTIME_BYTES = 48 << 20
+CPU_RUNTIME_BYTES = 16 << 20
 
 # Of the memory that is free, the share taken by default; the rest is for whatever else runs.
 FREE_SHARE = 0.9

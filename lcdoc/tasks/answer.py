@@ -74,6 +74,7 @@ class PlanSummary:
     """What was decided before the first token was read.
 
     rung: the way of reading chosen for the budget. loss: what it gives up, in words; empty when exact.
+    predicted_peak_bytes: what the process will take of the device at most.
     """
 
     mode: str
@@ -86,6 +87,7 @@ class PlanSummary:
     recent_size: int
     num_streaming_heads: int
     num_retrieval_heads: int
+    predicted_peak_bytes: int
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,13 @@ class Reading:
 
     @property
     def plan(self) -> PlanSummary:
+        """How the documents are read."""
         return self._plan.summary
+
+    @property
+    def budget_bytes(self) -> int:
+        """What the process has to stay under."""
+        return self._plan.budget_bytes
 
     def read(self) -> None:
         """Reads the documents, once. An interrupt leaves tokens_read at the chunks that were finished."""
@@ -246,7 +252,8 @@ class Reading:
         timed = done - 1 if phase == "answer" else done
         rate = timed / elapsed if elapsed and timed else 0.0
         kv_bytes = self._reader.cache.nbytes
-        self._observer(Progress(phase, done, total, rate, kv_bytes, self._meter.now_bytes()))
+        memory_bytes, budget_bytes = self._meter.now_bytes(), self._plan.budget_bytes
+        self._observer(Progress(phase, done, total, rate, kv_bytes, memory_bytes, budget_bytes))
 
 
 def stop_ids_of(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -87,6 +87,7 @@ def make_plan(
         recent_size=split.recent_size if split.num_streaming_heads else 0,
         num_streaming_heads=split.num_streaming_heads,
         num_retrieval_heads=shape.num_layers * shape.num_kv_heads - split.num_streaming_heads,
+        predicted_peak_bytes=chosen.peak_bytes,
     )
     return Plan(chosen, room, summary, budget_bytes)
 

@@ -10,7 +10,8 @@ class Progress:
 
     phase: "parse", "load", "read" or "answer".
     tokens_done of tokens_total (0 when unknown) in this phase; tokens_per_s over the phase so far.
-    kv_bytes: keys and values held. memory_bytes: the process's RSS, or the CUDA device's reserved bytes.
+    kv_bytes: keys and values held. memory_bytes: the process's RSS, or the CUDA device's reserved bytes;
+    budget_bytes: what it has to stay under, 0 before the plan is made.
     """
 
     phase: str
@@ -19,6 +20,7 @@ class Progress:
     tokens_per_s: float
     kv_bytes: int
     memory_bytes: int
+    budget_bytes: int = 0
 
 
 Observer = Callable[[Progress], None]

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from lcdoc.kernels.attend import attend, fused, merge, naive
 
 SHAPES = [(1, 1, 1, 64), (63, 1, 3, 64), (111, 3, 1, 96), (64, 2, 4, 128), (17, 1, 7, 256), (5, 2, 8, 64)]
