@@ -180,10 +180,11 @@ class _Renderer:
     def _flush(self, heading: int = 0) -> None:
         text = "".join(self._line)
         self._line = []
-        if self._preformatted:
-            text = text.strip("\n")
-        else:
-            text = "\n".join(filter(None, map(squeeze, text.split("\n"))))
+        text = (
+            text.strip("\n")
+            if self._preformatted
+            else "\n".join(filter(None, map(squeeze, text.split("\n"))))
+        )
         if text.strip():
             self.blocks.append(Block(self._prefix + clean_text(text), heading, tight=bool(self._prefix)))
             self._prefix = ""
