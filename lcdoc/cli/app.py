@@ -116,13 +116,13 @@ def inspect_command(
     json: options.Json = False,
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
-) -> None:
+) -> int:
     """Show pages, tokens, scans and warnings, and whether the model can read it all."""
     from lcdoc.cli.inspect import inspect
     from lcdoc.documents.source import expand_sources
 
     settings = _settings(quiet, no_color, model=model)
-    inspect(expand_sources(files), settings, pages, password, json)
+    return inspect(expand_sources(files), settings, pages, password, json)
 
 
 @app.command("doctor")

@@ -28,7 +28,7 @@ ModelConfig = Annotated[
 ]
 Lengths = Annotated[str, typer.Option(metavar="N,N,...", help="Tokens read before each measurement.")]
 Modes = Annotated[
-    str, typer.Option(metavar="MODE,...", help="exact, stream, duo; stock transformers is always there.")
+    str, typer.Option(metavar="MODE,...", help="exact, stream, duo, int8, int4; stock is always there.")
 ]
 Repeats = Annotated[int, typer.Option(help="How often each is measured.")]
 ResultFile = Annotated[
@@ -84,6 +84,8 @@ def bench_command(
     try:
         with interruptible():
             bench = Bench(what, subject, read, turns)
+            if json is not None:
+                write_report(json, bench.report())  # a file that can't be written costs no measuring
             for comparison in bench.run(display):
                 comparisons.append(comparison)
                 display.say(_line(what, comparison))

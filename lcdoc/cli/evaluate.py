@@ -18,7 +18,7 @@ Lengths = Annotated[str, typer.Option(metavar="N,N,...", help="Tokens of each do
 Depths = Annotated[int, typer.Option(help="How many depths, from the start to the end.")]
 Seeds = Annotated[int, typer.Option(help="How many needles at each length and depth.")]
 Modes = Annotated[
-    str, typer.Option(metavar="MODE,...", help="exact, stream, duo and stock (plain transformers).")
+    str, typer.Option(metavar="MODE,...", help="exact, stream, duo, int8, int4, stock (transformers).")
 ]
 Template = Annotated[str, typer.Option(help="Wording of the needle: magic, locker or archive.")]
 HaystackFile = Annotated[
@@ -74,6 +74,8 @@ def needle_command(
     try:
         with interruptible():
             test = NeedleTest(settings.read, grid, haystack)
+            if json is not None:
+                write_report(json, test.report())  # a file that can't be written costs no reading
             for cell in test.run(display):
                 cells.append(cell)
                 display.say(f"{len(cells)} of {grid.num_cells}: {_line(cell)}")

@@ -8,13 +8,14 @@ import typer
 
 from lcdoc.cli.ask import parse
 from lcdoc.cli.display import open_display
+from lcdoc.cli.exits import complain
 from lcdoc.cli.measures import count
 from lcdoc.cli.output import json_text
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.cli.totals import grouped_pages, page_name
 from lcdoc.config import Settings
 from lcdoc.documents.document import Document
-from lcdoc.errors import ModelError
+from lcdoc.errors import DocumentError, ModelError
 from lcdoc.tasks.answer import SCHEMA_VERSION
 
 NOUNS = {"lines": "passage"}
@@ -38,17 +39,28 @@ class TokenCount:
 
 def inspect(
     sources: list[str], settings: Settings, pages: str | None, password: str | None, as_json: bool
-) -> None:
+) -> int:
+    """Shows every document that can be read, complains of each that can't, and returns the exit code."""
     display = open_display(settings.appearance)
+    documents: list[Document] = []
+    refused: list[DocumentError] = []
     try:
-        documents = parse(sources, pages, password, display)
+        for source in sources:
+            try:
+                documents += parse([source], pages, password, display)
+            except DocumentError as error:
+                refused.append(error)
     finally:
         display.clear()
-    counted, without = _count_tokens(documents, settings)
-    if as_json:
-        typer.echo(json_text(_report(documents, counted, without), indent=2))
-    else:
-        _print(documents, counted, without)
+    for refusal in refused:
+        complain(str(refusal))
+    if documents:
+        counted, without = _count_tokens(documents, settings)
+        if as_json:
+            typer.echo(json_text(_report(documents, refused, counted, without), indent=2))
+        else:
+            _print(documents, counted, without)
+    return refused[0].exit_code if refused else 0
 
 
 def _count_tokens(documents: list[Document], settings: Settings) -> tuple[TokenCount | None, str | None]:
@@ -72,7 +84,9 @@ def _count_tokens(documents: list[Document], settings: Settings) -> tuple[TokenC
     return TokenCount(files.name, len(tokenized.token_ids), window, dict(by_page)), None
 
 
-def _report(documents: list[Document], counted: TokenCount | None, without: str | None) -> dict[str, Any]:
+def _report(
+    documents: list[Document], refused: list[DocumentError], counted: TokenCount | None, without: str | None
+) -> dict[str, Any]:
     fit = None
     if counted is not None:
         fit = {"model": counted.model, "tokens": counted.tokens, "context_window": counted.window}
@@ -80,6 +94,7 @@ def _report(documents: list[Document], counted: TokenCount | None, without: str 
     return {
         "schema_version": SCHEMA_VERSION,
         "documents": [_document(document, counted) for document in documents],
+        "refused": [str(error) for error in refused],
         "fit": fit,
         "tokens_unknown": without,
     }

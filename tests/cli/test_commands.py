@@ -168,3 +168,15 @@ def inspect_schema() -> Draft202012Validator:
     schema = json.loads(resources.files("lcdoc.cli").joinpath("inspect.schema.json").read_text("utf-8"))
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
+
+
+def test_inspect_shows_the_rest_when_one_file_is_refused(lcdoc: Run, work: Path) -> None:
+    (work / "good.txt").write_text("Text.\n", encoding="utf-8")
+    (work / "empty.txt").write_text("", encoding="utf-8")
+    done = lcdoc("inspect", "empty.txt", "good.txt", "--json")
+    assert done.returncode == 3
+    report = json.loads(done.stdout)
+    inspect_schema().validate(report)
+    assert [document["source"] for document in report["documents"]] == ["good.txt"]
+    assert len(report["refused"]) == 1 and "empty.txt" in report["refused"][0]
+    assert done.stderr.count("empty.txt") == 1
