@@ -30,8 +30,9 @@ def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
         (("--lengths", "1k"), "--lengths must be whole numbers with commas between, not '1k'", 2),
         (("--mode", "fast"), "modes must be some of exact, stream, duo, int8, int4, stock, not 'fast'", 2),
         (("--lengths", "9000"), "the model's window is 2,048 tokens", 4),
+        (("--json", "none/x.json"), "none/x.json: the result can't be written: No such file", 1),
         (("--haystack", "none.txt"), "none.txt: can't be read as UTF-8 text", 3),
     ):
-        result = run_lcdoc("eval", "needle", "--model", tiny_model, *options)
-        assert result.returncode == code and result.stdout == ""
+        result = run_lcdoc("eval", "needle", "--model", tiny_model, "--lengths", "200", *options)
+        assert result.returncode == code and result.stdout == "", options
         assert message in result.stderr and "Traceback" not in result.stderr
