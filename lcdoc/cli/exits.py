@@ -141,7 +141,7 @@ def _flushed(stream: TextIO | None, code: int) -> int:
         _silence(stream.fileno())
         if isinstance(error, BrokenPipeError):
             return PIPE_CLOSED
-        if stream is sys.stdout:
+        if stream is sys.stdout and code == 0:  # else what went wrong has been said
             complain(f"could not write: {error.strerror}")
         return code or FAILED
     return code

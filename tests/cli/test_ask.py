@@ -200,9 +200,13 @@ def test_closed_pipe_is_quiet(cli_env: dict[str, str], work: Path, note: str, ba
     assert process.stderr.read() == ""
 
 
-def test_full_disk_is_said(cli_env: dict[str, str], work: Path, note: str, parrot: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_full_disk_is_said(
+    cli_env: dict[str, str], work: Path, note: str, parrot: str, unbuffered: str
+) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
+    cli_env["PYTHONUNBUFFERED"] = unbuffered
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "lcdoc", "ask", note, "What?", "--model", parrot, "--quiet"]
         done = subprocess.run(
