@@ -6,6 +6,8 @@ import pytest
 
 pytestmark = pytest.mark.model
 
+# Chunks as small as they get, so that the plan has nothing left to give up but bits.
+SHORT = ("--max-new-tokens", "24", "--chunk-tokens", "128")
 QUESTION = "What is the special magic number for copper?"
 
 
@@ -18,19 +20,19 @@ def note(tmp_path_factory):
 
 
 def test_the_peak_stays_under_a_budget_that_just_fits_and_the_plan_says_how(run_lcdoc, note):
-    tight = run_lcdoc("ask", note, QUESTION, "--json", "--max-new-tokens", "24", "--budget", "100MB")
+    tight = run_lcdoc("ask", note, QUESTION, "--json", *SHORT, "--budget", "100MB")
     assert tight.returncode == 4 and tight.stdout == ""
     assert "at the least" in tight.stderr and "the budget is 0.10 GB" in tight.stderr
-    free = run_lcdoc("ask", note, QUESTION, "--json", "--max-new-tokens", "24")
+    free = run_lcdoc("ask", note, QUESTION, "--json", *SHORT)
     exact = json.loads(free.stdout)
     assert exact["receipt"]["exact"] and exact["plan"]["rung"] == "exact"
     assert "3254257" in exact["answer"]
     memory = exact["memory"]
     assert memory["peak_bytes"] <= memory["budget_bytes"]
     assert abs(memory["predicted_peak_bytes"] - memory["peak_bytes"]) < 0.1 * memory["peak_bytes"]
-    # Too little for an exact reading even in small chunks, enough with fewer bits.
-    less = memory["predicted_peak_bytes"] - 75_000_000
-    rounded = run_lcdoc("ask", note, QUESTION, "--json", "--max-new-tokens", "24", "--budget", f"{less}B")
+    # Too little for an exact reading, enough with fewer bits.
+    less = memory["predicted_peak_bytes"] - 45_000_000
+    rounded = run_lcdoc("ask", note, QUESTION, "--json", *SHORT, "--budget", f"{less}B")
     assert rounded.returncode == 0, rounded.stderr
     result = json.loads(rounded.stdout)
     assert result["plan"]["loss"] and not result["receipt"]["exact"]
@@ -40,7 +42,7 @@ def test_the_peak_stays_under_a_budget_that_just_fits_and_the_plan_says_how(run_
 
 @pytest.mark.parametrize("kv_dtype,share", [("int8", 0.4), ("int4", 0.3)])
 def test_fewer_bits_are_chosen_said_and_counted(run_lcdoc, note, kv_dtype, share):
-    result = run_lcdoc("ask", note, QUESTION, "--json", "--max-new-tokens", "24", "--kv-dtype", kv_dtype)
+    result = run_lcdoc("ask", note, QUESTION, "--json", *SHORT, "--kv-dtype", kv_dtype)
     answer = json.loads(result.stdout)
     assert "3254257" in answer["answer"]
     assert answer["receipt"]["kv_dtype"] == kv_dtype and not answer["receipt"]["exact"]
