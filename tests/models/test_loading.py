@@ -208,7 +208,8 @@ def test_on_a_gpu(tiny_folder: Path) -> None:
 
 
 PEAK = """
-import psutil, resource, sys
+import psutil
+from lcdoc.engine.memory import peak_rss_bytes
 from lcdoc.models import load_model, load_tokenizer, resolve
 files = resolve()
 load_tokenizer(files)
@@ -216,7 +217,7 @@ before = psutil.Process().memory_info().rss
 model = load_model(files, device="cpu", dtype="float32", attn_implementation="sdpa")
 for parameter in model.parameters():
     parameter.sum()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+peak = peak_rss_bytes()
 print((peak - before) / model.get_memory_footprint())
 """
 
