@@ -20,17 +20,11 @@ def supports(query: torch.Tensor, values: torch.Tensor, softcap: float | None) -
 def attend(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, *, scale: float, causal: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As naive.attend, without softcap. Queries of one group share their keys: nothing is repeated in memory
-    but, for a causal part, the part itself."""
-    num_heads, num_kv_heads, num_queries = query.shape[1], keys.shape[1], query.shape[2]
-    group = num_heads // num_kv_heads
+    """As naive.attend, without softcap. Queries of one group share their keys; nothing is repeated in memory."""
     if causal:
-        if group > 1:
-            keys = keys.repeat_interleave(group, dim=1)
-            values = values.repeat_interleave(group, dim=1)
         return _flash(query, keys, values, scale, causal=True)
     # Without a mask a query's row does not matter, so a group's heads are stacked as rows of their KV head.
-    packed = query.reshape(query.shape[0], num_kv_heads, group * num_queries, query.shape[-1])
+    packed = query.reshape(query.shape[0], keys.shape[1], -1, query.shape[-1])
     output, lse = _flash(packed, keys, values, scale, causal=False)
     return output.reshape(*query.shape[:-1], values.shape[-1]), lse.reshape(query.shape[:-1])
 

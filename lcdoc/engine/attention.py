@@ -51,24 +51,35 @@ def attention_forward(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     group_size = query.shape[1] // key.shape[1]
     groups = layer.groups(key, value, sliding_window)
+    if len(groups) == 1:
+        output = _attend_group(query, key, value, groups[0][1], scale, softcap, s_aux).transpose(1, 2)
+        return output, None
     output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     for group, buffer in groups:
-        everyone = len(groups) == 1
-        kv_heads = slice(None) if everyone else list(group.kv_heads)
-        heads = (
-            slice(None)
-            if everyone
-            else [h * group_size + i for h in group.kv_heads for i in range(group_size)]
-        )
+        kv_heads = list(group.kv_heads)
+        heads = [h * group_size + i for h in group.kv_heads for i in range(group_size)]
+        aux = None if s_aux is None else s_aux[heads]
         new = key[:, kv_heads], value[:, kv_heads]
-        chosen = query[:, heads]
-        result, lse = attend_buffer(chosen, *new, buffer, scale, softcap)
-        if s_aux is not None:
-            result = result * torch.sigmoid(lse - s_aux[heads].float()[:, None]).unsqueeze(-1).to(
-                result.dtype
-            )
-        output[:, :, heads] = result.transpose(1, 2)
+        output[:, :, heads] = _attend_group(query[:, heads], *new, buffer, scale, softcap, aux).transpose(
+            1, 2
+        )
     return output, None
+
+
+def _attend_group(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    buffer: Buffer,
+    scale: float,
+    softcap: float | None,
+    s_aux: torch.Tensor | None,
+) -> torch.Tensor:
+    """One head group's output [1, heads, length, head_dim]."""
+    output, lse = attend_buffer(query, keys, values, buffer, scale, softcap)
+    if s_aux is not None:
+        output = output * torch.sigmoid(lse - s_aux.float()[:, None]).unsqueeze(-1).to(output.dtype)
+    return output
 
 
 def attend_buffer(
