@@ -10,6 +10,9 @@ from lcdoc.engine.heads import HeadSplit
 
 Mark = tuple[list[list[object]], torch.Tensor]
 
+# Scored at a time: few enough that a cache of fewer bits holds most of what they see, as it does in decoding.
+SCORE_TOKENS = 64
+
 
 class Reader:
     """One model reading one sequence."""
@@ -45,7 +48,7 @@ class Reader:
         ids = torch.as_tensor(token_ids, dtype=torch.long)
         for start in range(0, len(ids), self.chunk_tokens):
             chunk = ids[start : start + self.chunk_tokens]
-            self.logits = self._forward(chunk)
+            self.logits = self._forward(chunk)[-1]
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
 
@@ -61,10 +64,21 @@ class Reader:
             if token_id in stop_ids:
                 return
             yield token_id
-            self.logits = self._forward(torch.tensor([token_id]))
+            self.logits = self._forward(torch.tensor([token_id]))[-1]
 
-    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """ids: [length]. Returns the logits after the last of them, [vocab]."""
+    @torch.inference_mode()
+    def score(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """Reads token_ids and returns the log probability that each of them had, [length] in float32."""
+        assert self.logits is not None, "score needs at least one token read"
+        scores = []
+        for ids in torch.as_tensor(token_ids, dtype=torch.long).split(SCORE_TOKENS):
+            after = self._forward(ids, num_logits=len(ids))
+            scores.append(log_probabilities(torch.cat((self.logits[None], after[:-1])), ids))
+            self.logits = after[-1]
+        return torch.cat(scores)
+
+    def _forward(self, ids: torch.Tensor, num_logits: int = 1) -> torch.Tensor:
+        """ids: [length]. Returns the logits after the last num_logits of them, [num_logits, vocab]."""
         device = self.model.device
         positions = torch.arange(self.seen_tokens, self.seen_tokens + len(ids), device=device)
         output = self.model(
@@ -72,9 +86,9 @@ class Reader:
             position_ids=positions[None],
             past_key_values=self.cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=num_logits,
         )
-        return output.logits[0, -1]
+        return output.logits[0, -num_logits:]
 
     @torch.inference_mode()
     def mark(self) -> Mark:
@@ -87,3 +101,8 @@ class Reader:
         """Forgets everything since the mark."""
         cache_mark, self.logits = mark
         self.cache.rewind(cache_mark)
+
+
+def log_probabilities(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+    """What the logits [length, vocab] give token_ids [length], on the CPU in float32."""
+    return logits.float().log_softmax(-1).gather(-1, token_ids.to(logits.device)[:, None])[:, 0].cpu()
