@@ -7,6 +7,7 @@ import typer
 from lcdoc.cli import options
 from lcdoc.cli.bench import bench_command
 from lcdoc.cli.evaluate import needle_command
+from lcdoc.cli.plan import plan_command
 from lcdoc.config import Settings, resolve
 from lcdoc.errors import UsageError
 
@@ -206,6 +207,7 @@ def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
     return resolve({**flags, "quiet": quiet or None, "color": "never" if no_color else None})
 
 
+app.command("plan")(plan_command)
 app.command("bench")(bench_command)
 eval_app.command("needle")(needle_command)
 

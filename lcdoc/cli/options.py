@@ -1,5 +1,6 @@
 """The options that commands share, each declared once."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +37,18 @@ MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in token
 Temperature = Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")]
 TopP = Annotated[float | None, typer.Option(help="Share of the likeliest tokens to draw from.")]
 Seed = Annotated[int | None, typer.Option(help="Start of the random draws.")]
+Tokens = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Length of a document that isn't here, instead of FILE: 4096, 128k, 1M (thousands) or 128Ki, 1Mi "
+        "(powers of two).",
+    ),
+]
+ModelConfig = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The config.json of a model that isn't here; needs --tokens."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="Print events as they happen, one JSON object a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing but errors on stderr.")]

@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lcdoc.models.catalogue import ModelEntry, list_models, remove, show
     from lcdoc.models.files import ModelFiles, resolve
-    from lcdoc.models.loading import load_config, load_model, load_tokenizer
+    from lcdoc.models.loading import load_config, load_config_file, load_model, load_tokenizer
     from lcdoc.models.packaged import DEFAULT_MODEL
     from lcdoc.models.placement import choose_device, choose_dtype
     from lcdoc.models.pulling import pull, pull_default
-    from lcdoc.models.support import num_parameters
+    from lcdoc.models.support import WeightCount, count_weights, num_parameters
 
 _MODULE_OF = {
     "DEFAULT_MODEL": "packaged",
     "ModelEntry": "catalogue",
     "ModelFiles": "files",
+    "WeightCount": "support",
     "choose_device": "placement",
     "choose_dtype": "placement",
+    "count_weights": "support",
     "list_models": "catalogue",
     "load_config": "loading",
+    "load_config_file": "loading",
     "load_model": "loading",
     "load_tokenizer": "loading",
     "num_parameters": "support",
@@ -37,10 +40,13 @@ __all__ = [
     "DEFAULT_MODEL",
     "ModelEntry",
     "ModelFiles",
+    "WeightCount",
     "choose_device",
     "choose_dtype",
+    "count_weights",
     "list_models",
     "load_config",
+    "load_config_file",
     "load_model",
     "load_tokenizer",
     "num_parameters",

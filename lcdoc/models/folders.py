@@ -1,4 +1,4 @@
-"""Where lcdoc keeps models: LCDOC_HOME where it is set, else the user's data folder."""
+"""Where lcdoc keeps what it keeps: LCDOC_HOME where it is set, else the user's data and cache folders."""
 
 import os
 from pathlib import Path
@@ -20,3 +20,12 @@ def models_folder() -> Path:
 def conversions_folder() -> Path:
     """GGUF files converted once, one folder per file and dtype."""
     return models_folder() / "converted"
+
+
+def calibrations_folder() -> Path:
+    """Measured speeds of this machine; made again whenever they are missing."""
+    if os.environ.get("LCDOC_HOME"):
+        return home_folder() / "calibrations"
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("lcdoc", appauthor=False)) / "calibrations"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lcdoc.errors import DoesNotFitError, ModelError
+from lcdoc.errors import DoesNotFitError, ModelError, UsageError
 from lcdoc.models.files import ModelFiles
 from lcdoc.models.foreign import quiet_transformers
 from lcdoc.models.importing import import_transformers
@@ -23,8 +23,27 @@ def load_config(files: ModelFiles) -> "PretrainedConfig":
 
     folder = _folder(files)
     with quiet_transformers(f"{files.name}: the configuration can't be used"):
-        _check_own_class(folder / "config.json", files.name)
+        _check_own_class(json.loads((folder / "config.json").read_text(encoding="utf-8")), files.name)
         return AutoConfig.from_pretrained(folder, **LOCAL_ONLY)
+
+
+def load_config_file(path: Path) -> "PretrainedConfig":
+    """A configuration alone, as a model that isn't here has it in its config.json. Raises UsageError for a file that
+    is none, ModelError for one that can't be used."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: can't be read as a config.json: {error}") from error
+    if not isinstance(content, dict) or "model_type" not in content:
+        raise UsageError(f"{path}: not a model's config.json; it names no model_type")
+    import_transformers()
+    from transformers import CONFIG_MAPPING
+
+    with quiet_transformers(f"{path}: the configuration can't be used"):
+        _check_own_class(content, str(path))
+        config: PretrainedConfig = CONFIG_MAPPING[content["model_type"]].from_dict(content)
+    config.name_or_path = str(path)
+    return config
 
 
 def load_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerBase":
@@ -91,11 +110,10 @@ def _folder(files: ModelFiles, dtype: str | None = None) -> Path:
     return converted(files.path, dtype)
 
 
-def _check_own_class(config_path: Path, name: str) -> None:
+def _check_own_class(content: Any, name: str) -> None:
     """Raises ModelError for a model whose code comes with its files: lcdoc runs none of that."""
     from transformers import CONFIG_MAPPING, __version__
 
-    content = json.loads(config_path.read_text(encoding="utf-8"))
     kind = content.get("model_type") if isinstance(content, dict) else None
     if kind in CONFIG_MAPPING:
         return

@@ -1,8 +1,10 @@
 """Which models lcdoc can read with: decoders whose attention is computed through one replaceable function."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lcdoc.errors import ModelError
+from lcdoc.models.foreign import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -26,13 +28,44 @@ def supported_class(config: "PretrainedConfig", name: str) -> "type[PreTrainedMo
     return model_class
 
 
+@dataclass(frozen=True)
+class WeightCount:
+    """total: weights of the model, those it shares counted once. per_token: those of the layers' matrices that one
+    token is multiplied with: no embeddings, no head, and of experts only as many as a token is sent to."""
+
+    total: int
+    per_token: int
+
+
+def count_weights(config: "PretrainedConfig") -> WeightCount:
+    """Counts without allocating any. Raises ModelError for a model that lcdoc can't read with."""
+    model = _without_weights(config)
+    text = config.get_text_config(decoder=True)
+    embeddings, per_token = model.get_input_embeddings().weight, 0
+    for name, weight in model.get_decoder().named_parameters():
+        if weight.dim() == 2 and weight is not embeddings:
+            per_token += weight.numel()
+        elif weight.dim() == 3 and ".experts." in name:
+            used = getattr(text, "num_experts_per_tok", None) or weight.shape[0]
+            per_token += weight.numel() * used // weight.shape[0]
+    return WeightCount(_total(model), per_token)
+
+
 def num_parameters(config: "PretrainedConfig") -> int:
     """Weights of the model, those it shares counted once; none is allocated."""
+    return _total(_without_weights(config))
+
+
+def _without_weights(config: "PretrainedConfig") -> Any:
     import torch
 
-    model_class = supported_class(config, config.name_or_path or config.model_type)
-    with torch.device("meta"):
-        model = model_class(config)
+    name = config.name_or_path or config.model_type
+    model_class = supported_class(config, name)
+    with quiet_transformers(f"{name}: no model can be made of its configuration"), torch.device("meta"):
+        return model_class(config)
+
+
+def _total(model: Any) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 

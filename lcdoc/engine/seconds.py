@@ -1,0 +1,44 @@
+"""How long a reading and an answer will take, from the rates of the device."""
+
+from dataclasses import dataclass
+
+from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.flops import past_tokens, prefill_flops, unpacked_values
+from lcdoc.engine.rates import Rates
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """prefill_s: until the first token of an answer. answer_s: for an answer of the full length."""
+
+    prefill_s: float
+    answer_s: float
+
+
+def predict_seconds(
+    shape: ModelShape, rung: Rung, rates: Rates, *, tokens: int, answer_tokens: int, layer_weights: int
+) -> Seconds:
+    """tokens: all that is read. layer_weights: those of the layers that one token is multiplied with."""
+    chunk_tokens = min(rung.chunk_tokens, tokens)
+    flops = prefill_flops(
+        shape, rung.split, tokens=tokens, chunk_tokens=chunk_tokens, layer_weights=layer_weights
+    )
+    steps_s = rates.layer_step_s * shape.num_layers
+    unpack_s = _unpack_s(shape, rung, rates)
+    prefill_s = (
+        flops.linear / rates.linear_flops_per_s(chunk_tokens, shape.hidden_size)
+        + flops.causal / rates.causal_flops_per_s
+        + flops.dense / rates.dense_flops_per_s
+        + unpack_s * past_tokens(tokens, chunk_tokens)
+        + steps_s * -(-tokens // chunk_tokens)
+    )
+    # The head's weights are multiplied with every token of an answer, those of the embeddings never.
+    weights_bytes = (layer_weights + shape.hidden_size * shape.vocab_size) * shape.dtype.itemsize
+    token_s = steps_s + (weights_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * tokens
+    return Seconds(prefill_s, answer_tokens * token_s)
+
+
+def _unpack_s(shape: ModelShape, rung: Rung, rates: Rates) -> float:
+    """Seconds for each token held, each time that it is attended to."""
+    rate = rates.unpacked_per_s.get(rung.kv_dtype)
+    return unpacked_values(shape, rung.split, 1) / rate if rate else 0.0

@@ -1,0 +1,152 @@
+"""How a document would be read within the budget, by every way there is, without loading any weights."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from lcdoc.config import ReadSettings
+from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.calibration import (
+    Calibration,
+    Machine,
+    calibrate,
+    load_calibration,
+    store_calibration,
+)
+from lcdoc.engine.seconds import Seconds, predict_seconds
+from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.models import WeightCount, count_weights
+from lcdoc.models.folders import calibrations_folder
+from lcdoc.tasks.exact import ExactChange, find_exact_change
+from lcdoc.tasks.place import Place
+from lcdoc.tasks.plan import Need, context_window, fit_window, list_rungs, make_plan
+from lcdoc.tasks.subject import Subject
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One rung of the plan's ladder. seconds: None for a device that isn't here. fits: within budget and window."""
+
+    rung: Rung
+    seconds: Seconds | None
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """ways: the least lossy first. chosen: that which `ask` would take; None where none fits, and refusal says why.
+    exact: what would make an exact reading fit; None where the chosen way is exact."""
+
+    subject: Subject
+    place: Place
+    need: Need
+    weights: WeightCount
+    window: int
+    capacity_tokens: int
+    ways: tuple[Way, ...]
+    chosen: Way | None
+    refusal: str | None
+    exact: ExactChange | None
+    notes: tuple[str, ...]
+    calibration: Calibration | None
+
+    @property
+    def weights_bytes(self) -> int:
+        return self.weights.total * self.place.dtype.itemsize
+
+
+def make_forecast(
+    subject: Subject, settings: ReadSettings, max_new_tokens: int, *, recalibrate: bool, say: Say
+) -> Forecast:
+    """say hears what takes time. Raises UsageError for settings that don't go together."""
+    weights = count_weights(subject.config)
+    place = Place.of(settings)
+    if recalibrate and not place.here:
+        raise UsageError(
+            f"--recalibrate measures this machine, and {settings.device} is not here; leave it out"
+        )
+    need = Need(subject.document_tokens, subject.prompt_tokens, max_new_tokens, keep_turns=False)
+    all_tokens = need.document_tokens + need.prompt_tokens + max_new_tokens
+    config, window, notes = subject.config, context_window(subject.config), []
+    if not subject.installed and all_tokens > window:
+        config = _with_window(config, all_tokens)
+        notes.append(f"the model's window is {window:,} tokens; this plans as if it were extended")
+    shape = ModelShape.from_config(config, weights.total * place.dtype.itemsize, place.dtype)
+    room, chosen, refusal = None, None, None
+    try:
+        room = fit_window(config, need)
+        notes += [room.note] if room.note else []
+        sizes = {"base_bytes": place.base_bytes, "budget_bytes": place.budget_bytes}
+        chosen = make_plan(config, settings, need, shape, **sizes).rung
+    except DoesNotFitError as error:
+        refusal = str(error)
+    capacity_tokens = room.capacity_tokens if room else all_tokens
+    rungs = list(list_rungs(settings, shape, capacity_tokens, place.base_bytes))
+    exact = None
+    if chosen is None or chosen.loss:
+        binding = window if subject.installed else None
+        exact = find_exact_change(settings, shape, need, place, binding, subject.tokenized)
+    calibration = _calibration(place, recalibrate, say) if place.here else None
+    if calibration is None:
+        notes.append(f"no times: {settings.device} is not on this machine")
+    ways = tuple(
+        Way(
+            rung,
+            _seconds(shape, rung, calibration, need, weights),
+            room is not None and rung.peak_bytes <= place.budget_bytes,
+        )
+        for rung in rungs
+    )
+    return Forecast(
+        subject=subject,
+        place=place,
+        need=need,
+        weights=weights,
+        window=window,
+        capacity_tokens=capacity_tokens,
+        ways=ways,
+        chosen=next((way for way in ways if way.rung == chosen), None),
+        refusal=refusal,
+        exact=exact,
+        notes=tuple(notes),
+        calibration=calibration,
+    )
+
+
+def _with_window(config: Any, tokens: int) -> Any:
+    wide = deepcopy(config)
+    wide.get_text_config().max_position_embeddings = tokens
+    return wide
+
+
+def _calibration(place: Place, recalibrate: bool, say: Say) -> Calibration:
+    """What is known of this machine, measured now where nothing is."""
+    folder, machine = calibrations_folder(), Machine.this(place.device, place.dtype)
+    known = None if recalibrate else load_calibration(folder, machine)
+    if known is not None:
+        return known
+    say(f"measuring how fast {machine.device} computes in {machine.dtype}, once: a few seconds")
+    measured = calibrate(place.device, place.dtype)
+    try:
+        store_calibration(folder, measured)
+    except OSError as error:
+        say(f"the measurement can't be kept in {folder}: {error.strerror}")
+    return measured
+
+
+def _seconds(
+    shape: ModelShape, rung: Rung, calibration: Calibration | None, need: Need, weights: WeightCount
+) -> Seconds | None:
+    if calibration is None:
+        return None
+    return predict_seconds(
+        shape,
+        rung,
+        calibration.rates,
+        tokens=need.document_tokens + need.prompt_tokens,
+        answer_tokens=need.max_new_tokens,
+        layer_weights=weights.per_token,
+    )
