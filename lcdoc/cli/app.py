@@ -6,8 +6,10 @@ import typer
 
 from lcdoc.cli import options
 from lcdoc.cli.bench import bench_command
-from lcdoc.cli.evaluate import needle_command
+from lcdoc.cli.needle import needle_command
+from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
+from lcdoc.cli.qa import qa_command
 from lcdoc.config import Settings, resolve
 from lcdoc.errors import UsageError
 
@@ -210,13 +212,8 @@ def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
 app.command("plan")(plan_command)
 app.command("bench")(bench_command)
 eval_app.command("needle")(needle_command)
-
-
-@eval_app.callback()
-def _eval() -> None:
-    """A callback keeps the suite's name in the command while there is one suite."""
-
-
+eval_app.command("perplexity")(perplexity_command)
+eval_app.command("qa")(qa_command)
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 app.add_typer(profiles_app, name="profiles")

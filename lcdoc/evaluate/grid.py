@@ -3,31 +3,43 @@
 from dataclasses import dataclass
 
 from lcdoc.errors import UsageError
+from lcdoc.evaluate.haystack import BOOKS
 from lcdoc.evaluate.modes import STOCK, check_modes
-from lcdoc.evaluate.templates import check_template
+from lcdoc.evaluate.templates import CITIES, KEYS, check_templates
+
+# So many needles differ in key and value, whatever the template.
+MOST_IN_ONE_READING = min(len(KEYS), len(CITIES))
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every length is read at every depth, with every seed, in every mode.
+    """Every length is read at every depth, with every seed, template and book, in every mode.
 
     lengths: tokens of each document. depths: how many, evenly from start to end. seeds: how many, from 0.
-    Raises UsageError for a value that is not allowed.
+    books: names of shipped ones, or files. shared_reading: the needles of all depths are hidden in one document,
+    which is read once and asked for each of them. Raises UsageError for a value that is not allowed.
     """
 
     lengths: tuple[int, ...] = (1000, 4000, 7000)
     depths: int = 5
     seeds: int = 2
     modes: tuple[str, ...] = ("exact", STOCK)
-    template: str = "magic"
+    templates: tuple[str, ...] = ("magic",)
+    books: tuple[str, ...] = BOOKS[:1]
+    shared_reading: bool = False
 
     def __post_init__(self) -> None:
         check_modes(self.modes)
-        check_template(self.template)
+        check_templates(self.templates)
         sizes = {"lengths": min(self.lengths, default=0), "depths": self.depths, "seeds": self.seeds}
         for name, value in sizes.items():
             if value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
+        if self.shared_reading and self.depths > MOST_IN_ONE_READING:
+            raise UsageError(
+                f"a shared reading has room for {MOST_IN_ONE_READING} depths, not {self.depths}; "
+                f"choose fewer --depths"
+            )
 
     @property
     def depth_shares(self) -> tuple[float, ...]:
@@ -38,7 +50,8 @@ class Grid:
 
     @property
     def num_cells(self) -> int:
-        return len(self.lengths) * self.depths * self.seeds * len(self.modes)
+        texts = len(self.lengths) * self.seeds * len(self.templates) * len(self.books)
+        return texts * self.depths * len(self.modes)
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class Question:
     length_tokens: int
     depth: float
     seed: int
+    template: str
+    book: str
     key: str
     value: str
     document_tokens: int
@@ -66,7 +81,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Cell:
-    """One question read in one mode."""
+    """One question read in one mode.
+
+    prefill_s: until the answer began; of a shared reading, the first question's alone holds the document's part.
+    kv_bytes: keys and values held when it began.
+    """
 
     mode: str
     length_tokens: int
@@ -80,6 +99,9 @@ class Cell:
     prefill_s: float
     answer: str
     right: bool
+    template: str
+    book: str
+    kv_bytes: int
 
 
 def score(cells: list[Cell]) -> dict[str, dict[str, dict[str, int]]]:
@@ -95,5 +117,5 @@ def score(cells: list[Cell]) -> dict[str, dict[str, dict[str, int]]]:
     return totals
 
 
-def _place(cell: Cell) -> tuple[int, float, int]:
-    return cell.length_tokens, cell.depth, cell.seed
+def _place(cell: Cell) -> tuple[int, float, int, str, str]:
+    return cell.length_tokens, cell.depth, cell.seed, cell.template, cell.book

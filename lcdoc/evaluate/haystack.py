@@ -4,6 +4,7 @@ import hashlib
 import random
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -15,14 +16,15 @@ from lcdoc.documents.text import text_document
 from lcdoc.errors import DocumentError, UsageError
 from lcdoc.tokens import TokenizedDocument, tokenize
 
-SHIPPED = "haystack.txt"
+# Texts that come with lcdoc, each in a file of its name.
+BOOKS = ("frankenstein", "moby-dick")
 # A title before a name ends no sentence.
 SENTENCE_END = re.compile(r"(?<!\bM)(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?][\"')\u201d\u2019]*\s+|\n\s*\n")
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A document with one sentence added to it.
+    """A sentence in a document that it was added to.
 
     tokens: the document as `lcdoc ask` tokenises it. needle_token: where the sentence starts in them.
     """
@@ -39,22 +41,26 @@ class Placed:
 
 @dataclass(frozen=True)
 class Haystack:
-    """Text to hide a sentence in. name: its file."""
+    """Text to hide sentences in. name: of the book or the file."""
 
     name: str
     text: str
     tokenizer: Any
 
     @classmethod
-    def open(cls, path: Path | None, tokenizer: Any) -> "Haystack":
-        """The text of a file in UTF-8, or the one that comes with lcdoc. Raises DocumentError."""
-        if path is None:
-            shipped = resources.files("lcdoc.evaluate") / SHIPPED
-            return cls(SHIPPED, shipped.read_text(encoding="utf-8"), tokenizer)
+    def open(cls, name: str, tokenizer: Any) -> "Haystack":
+        """One of BOOKS, or the text of a file in UTF-8. Raises DocumentError."""
+        if name in BOOKS:
+            shipped = resources.files("lcdoc.evaluate") / f"{name}.txt"
+            return cls(name, shipped.read_text(encoding="utf-8"), tokenizer)
+        path = Path(name)
         try:
             return cls(path.name, path.read_text(encoding="utf-8-sig"), tokenizer)
         except (OSError, UnicodeDecodeError) as error:
-            raise DocumentError(f"{path}: can't be read as UTF-8 text: {error}") from error
+            raise DocumentError(
+                f"{path}: can't be read as UTF-8 text: {error}; the books that come with lcdoc are "
+                f"{' and '.join(BOOKS)}"
+            ) from error
 
     @property
     def sha256(self) -> str:
@@ -62,47 +68,62 @@ class Haystack:
 
     def check_length(self, length_tokens: int) -> None:
         """Raises UsageError where the text has fewer tokens than that."""
-        available = len(self._token_starts)
+        available = len(self.token_ids)
         if available < length_tokens:
             raise UsageError(
                 f"{self.name} has {available:,} tokens, fewer than the {length_tokens:,} asked for; "
-                f"choose shorter --lengths or a longer text with --haystack"
+                f"choose a shorter length or a longer text with --haystack"
             )
 
     def place(self, needle: str, *, length_tokens: int, depth: float, seed: int) -> Placed:
-        """A stretch of the text with the needle at a depth from 0 to 1, at most length_tokens together.
+        """As place_all, for one needle at a depth from 0 to 1."""
+        [placed] = self.place_all([(needle, depth)], length_tokens=length_tokens, seed=seed)
+        return placed
 
-        seed: chooses the stretch; needles at several depths then stand in the same one. Raises UsageError
-        where the text is too short, or the length too short for the needle.
+    def place_all(
+        self, needles: Sequence[tuple[str, float]], *, length_tokens: int, seed: int
+    ) -> list[Placed]:
+        """A stretch of the text with all of the needles, each at its depth, at most length_tokens together.
+
+        needles: by depth, from 0 to 1. seed: chooses the stretch; needles at several depths then stand in the
+        same one. Raises UsageError where the text is too short, or the length too short for the needles.
         """
         self.check_length(length_tokens)
         first = self._first_border(length_tokens, seed)
         budget = length_tokens
         while budget > 0:
-            placed = self._placed(needle, first, budget, depth)
-            excess = len(placed.tokens.token_ids) - length_tokens
+            document = self._document(needles, first, budget)
+            tokens = tokenize(self.tokenizer, [document])
+            excess = len(tokens.token_ids) - length_tokens
             if excess <= 0:
-                return placed
+                return [Placed(document, tokens, self._find(needle, tokens)) for needle, _ in needles]
             budget -= excess
         raise UsageError(f"a length of {length_tokens:,} tokens has no room for the needle; choose more")
 
-    def _placed(self, needle: str, first: int, budget: int, depth: float) -> Placed:
+    def _document(self, needles: Sequence[tuple[str, float]], first: int, budget: int) -> Document:
+        """The text from a border on, for the budget's tokens, with the needles between its sentences."""
         start = self._borders[first]
         first_token = self._token_at(start)
         stop = self._border_near(first_token + budget, first)
-        middle = self._border_near(first_token + depth * (self._token_at(stop) - first_token), first)
-        after = self.text[middle:stop]
-        text = self.text[start:middle] + needle + (" " + after if after else "")
-        document = text_document(text, self.name, "text", ())
-        tokens = tokenize(self.tokenizer, [document])
+        num_tokens = self._token_at(stop) - first_token
+        pieces, done = [], start
+        for needle, depth in needles:
+            middle = self._border_near(first_token + depth * num_tokens, first)
+            pieces += [self.text[done:middle], needle, " "]
+            done = middle
+        rest = self.text[done:stop]
+        text = "".join([*pieces, rest] if rest else pieces[:-1])
+        return text_document(text, self.name, "text", ())
+
+    def _find(self, needle: str, tokens: TokenizedDocument) -> int:
+        """The token that a needle starts at."""
         span = next((span for span in tokens.spans if needle in span.page.text), None)
         if span is None:
             raise UsageError(
                 f"{self.name} has too few ends of sentences to hide one; choose another --haystack"
             )
         char = span.page.text.index(needle)
-        inside = bisect_right(tokens.char_starts, char, span.start, span.stop) - 1
-        return Placed(document, tokens, inside)
+        return bisect_right(tokens.char_starts, char, span.start, span.stop) - 1
 
     def _first_border(self, length_tokens: int, seed: int) -> int:
         """A border after which enough text is left."""
@@ -124,13 +145,21 @@ class Haystack:
         return [0, *(match.end() for match in SENTENCE_END.finditer(self.text)), len(self.text)]
 
     @cached_property
+    def token_ids(self) -> list[int]:
+        """The whole text's."""
+        return list(self._encoded.input_ids)
+
+    @cached_property
     def _token_starts(self) -> list[int]:
         """Each token's first character."""
-        encoded = self.tokenizer(
+        return [start for start, _ in self._encoded.offset_mapping]
+
+    @cached_property
+    def _encoded(self) -> Any:
+        return self.tokenizer(
             self.text,
             add_special_tokens=False,
             split_special_tokens=True,
             return_offsets_mapping=True,
             verbose=False,
         )
-        return [start for start, _ in encoded.offset_mapping]

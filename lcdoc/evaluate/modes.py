@@ -5,17 +5,18 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from transformers import DynamicCache
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.reader import Reader
 from lcdoc.errors import UsageError
+from lcdoc.evaluate.stock import StockReader
 from lcdoc.tasks.plan import list_rungs
 
 STOCK = "stock"
-MODES = ("exact", "stream", "duo", "int8", "int4", STOCK)
+ROUNDED = ("bfloat16", "int8", "int4")
+MODES = ("exact", "stream", "duo", *ROUNDED, STOCK)
 
 
 class Cache(Protocol):
@@ -37,54 +38,11 @@ class AnyReader(Protocol):
         self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
     ) -> Iterator[int]: ...
 
+    def score(self, token_ids: Sequence[int]) -> torch.Tensor: ...
 
-class StockCache(DynamicCache):
-    """transformers' growing cache, which can also tell its size."""
+    def mark(self) -> Any: ...
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the keys and values held."""
-        layers: list[Any] = self.layers
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers if layer.is_initialized)
-
-
-class StockReader:
-    """Plain transformers: each prefill in one forward pass, a DynamicCache, greedy decoding one by one."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.cache = StockCache(config=model.config)
-        self.logits: torch.Tensor | None = None  # [vocab], of the last token read
-
-    @torch.inference_mode()
-    def prefill(self, token_ids: Sequence[int], on_chunk: Callable[[int], None] | None = None) -> None:
-        """Reads token_ids at once; on_chunk hears only that all of them are done."""
-        self.logits = self._forward(torch.as_tensor(token_ids, dtype=torch.long))
-        if on_chunk is not None:
-            on_chunk(len(token_ids))
-
-    @torch.inference_mode()
-    def decode(
-        self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
-    ) -> Iterator[int]:
-        """As Reader.decode."""
-        assert self.logits is not None, "decode needs at least one token read"
-        for _ in range(max_new_tokens):
-            token_id = pick(self.logits)
-            if token_id in stop_ids:
-                return
-            yield token_id
-            self.logits = self._forward(torch.tensor([token_id]))
-
-    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
-        output = self.model(
-            input_ids=ids[None].to(self.model.device),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[0, -1]
-        return logits
+    def rewind(self, mark: Any) -> None: ...
 
 
 def check_modes(modes: Sequence[str]) -> None:
@@ -98,7 +56,7 @@ def check_modes(modes: Sequence[str]) -> None:
 def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     """The settings under which a mode reads: each takes only those that concern it."""
     streams = mode in ("stream", "duo")
-    rounded = mode in ("int8", "int4")
+    rounded = mode in ROUNDED
     return replace(
         settings,
         mode="exact" if mode == STOCK else "auto" if rounded else mode,

@@ -1,142 +1,151 @@
 """Needle in a haystack: whether one sentence is found again, by length of the text and depth in it."""
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.attention import register
-from lcdoc.engine.sampling import Sampler
 from lcdoc.evaluate.grid import Cell, Grid, Question, score
 from lcdoc.evaluate.haystack import Haystack
-from lcdoc.evaluate.modes import STOCK, open_reader, stock_attention
-from lcdoc.evaluate.report import new_report
-from lcdoc.evaluate.templates import draw_needle
-from lcdoc.models import load_config, load_model, load_tokenizer, resolve
-from lcdoc.tasks.ask import stop_ids_of
-from lcdoc.tasks.plan import Need, fit_window
-from lcdoc.tasks.progress import Observer, Progress, silent
+from lcdoc.evaluate.subject import Reply, Sheet, Subject
+from lcdoc.evaluate.templates import Needle, draw_needle
+from lcdoc.tasks.progress import Observer, silent
 from lcdoc.tokens import Prompt
 
 ANSWER_TOKENS = 64
 THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3})")
 
+# The questions that are asked of one document.
+Group = tuple[Question, ...]
+
 
 class NeedleTest:
     """A model and a grid of questions. Making it loads the model, once every question is known to fit."""
 
-    def __init__(self, settings: ReadSettings, grid: Grid, haystack: Path | None = None) -> None:
-        """haystack: a text file; None is the one that comes with lcdoc. Raises DocumentError where it can't
-        be read, UsageError where it is too short and DoesNotFitError where the model's window is."""
-        self._grid, self._settings = grid, settings
-        files = resolve(settings.model)
-        self._tokenizer, self._config = load_tokenizer(files), load_config(files)
-        text = Haystack.open(haystack, self._tokenizer)
-        self.questions = tuple(make_questions(text, grid))
-        for question in self.questions:
-            self._capacity_tokens(question)
-        self._model = load_model(
-            files, device=settings.device, dtype=settings.dtype, attn_implementation=register()
+    def __init__(self, settings: ReadSettings, grid: Grid) -> None:
+        """Raises DocumentError where a book can't be read, UsageError where it is too short and DoesNotFitError
+        where the model's window is."""
+        self._grid, self._subject = grid, Subject(settings)
+        books = open_books(grid, self._subject.tokenizer)
+        self._groups = [group for book in books for group in make_groups(book, grid)]
+        self._sheets = [self._sheet(group) for group in self._groups]
+        self._subject.load()
+        self._head = self._subject.head(
+            "needle",
+            **asdict(grid) | {"depths": grid.depth_shares},
+            template=",".join(grid.templates),
+            haystack=",".join(book.name for book in books),
+            haystack_sha256=",".join(book.sha256 for book in books),
+            max_new_tokens=ANSWER_TOKENS,
         )
-        self._head = new_report("needle", files.name, settings.device, settings.dtype) | {
-            "settings": {
-                **asdict(grid),
-                "depths": grid.depth_shares,
-                "haystack": text.name,
-                "haystack_sha256": text.sha256,
-                "max_new_tokens": ANSWER_TOKENS,
-                "chunk_tokens": settings.chunk_tokens,
-                "sink_size": settings.sink_size,
-                "recent_size": settings.recent_size,
-                "profile": settings.profile,
-                "stock_attention": stock_attention(self._model),
-            }
-        }
         self.cells: list[Cell] = []
 
+    @property
+    def questions(self) -> list[Question]:
+        return [question for group in self._groups for question in group]
+
+    @property
+    def num_cells(self) -> int:
+        return self._grid.num_cells
+
     def run(self, observer: Observer = silent) -> Iterator[Cell]:
-        """Reads the cells, mode beside mode, and yields each as it is done."""
-        for question in self.questions:
+        """Reads the documents, mode beside mode, and yields each cell as it is done."""
+        for group, sheet in zip(self._groups, self._sheets, strict=True):
             for mode in self._grid.modes:
-                self.cells.append(self._read(question, mode, observer))
-                yield self.cells[-1]
+                replies = self._subject.replies(mode, sheet, ANSWER_TOKENS, observer)
+                for question, reply in zip(group, replies, strict=True):
+                    self.cells.append(_cell(mode, question, reply))
+                    yield self.cells[-1]
 
     def report(self) -> dict[str, Any]:
         """All there is so far, ready for JSON."""
         return self._head | {
-            "complete": len(self.cells) == self._grid.num_cells,
+            "complete": len(self.cells) == self.num_cells,
             "score": score(self.cells),
             "cells": [asdict(cell) for cell in self.cells],
         }
 
-    def _capacity_tokens(self, question: Question) -> int:
-        """As `lcdoc ask` would make room for this reading; DoesNotFitError where the model's window is smaller."""
-        others = question.prompt_tokens - question.document_tokens
-        return fit_window(
-            self._config, Need(question.document_tokens, others, ANSWER_TOKENS, False)
-        ).capacity_tokens
+    def _sheet(self, group: Group) -> Sheet:
+        questions = [question.question_ids for question in group]
+        return self._subject.sheet(group[0].document_ids, questions, ANSWER_TOKENS)
 
-    def _read(self, question: Question, mode: str, observer: Observer) -> Cell:
-        reader = open_reader(self._model, mode, self._settings, self._capacity_tokens(question))
-        started = time.perf_counter()
 
-        def on_chunk(done: int) -> None:
-            rate = done / (time.perf_counter() - started)
-            observer(Progress("read", done, len(question.document_ids), rate, reader.cache.nbytes, 0))
-
-        if mode == STOCK:
-            reader.prefill(question.document_ids + question.question_ids, on_chunk)
-        else:
-            reader.prefill(question.document_ids, on_chunk)
-            reader.prefill(question.question_ids)
-        stop_ids = stop_ids_of(self._model, self._tokenizer)
-        answer_ids = reader.decode(Sampler(), stop_ids, ANSWER_TOKENS)
-        first = next(answer_ids, None)  # the logits are read here, so that the reading is over
-        prefill_s = time.perf_counter() - started
-        ids = [] if first is None else [first, *answer_ids]
-        answer = str(self._tokenizer.decode(ids, skip_special_tokens=True)).strip()
-        return Cell(
-            mode=mode,
-            length_tokens=question.length_tokens,
-            depth=question.depth,
-            seed=question.seed,
-            key=question.key,
-            value=question.value,
-            prompt_tokens=question.prompt_tokens,
-            document_tokens=question.document_tokens,
-            needle_depth=round(question.needle_depth, 4),
-            prefill_s=round(prefill_s, 3),
-            answer=answer,
-            right=is_right(answer, question.value),
-        )
+def open_books(grid: Grid, tokenizer: Any) -> list[Haystack]:
+    """The texts of the grid. Raises DocumentError."""
+    return [Haystack.open(name, tokenizer) for name in grid.books]
 
 
 def make_questions(haystack: Haystack, grid: Grid) -> Iterator[Question]:
-    """The prompt of each cell, token for token what `lcdoc ask` makes of such a file and question."""
+    """Every question of the grid over one book, in the order they are asked in."""
+    for group in make_groups(haystack, grid):
+        yield from group
+
+
+def make_groups(haystack: Haystack, grid: Grid) -> Iterator[Group]:
+    """The prompts over one book, token for token what `lcdoc ask` makes of such a file and question.
+
+    A group is asked of one document: a question alone, or with a shared reading those of all depths.
+    """
+    shares = grid.depth_shares
+    for template in grid.templates:
+        for length in grid.lengths:
+            if grid.shared_reading:
+                for seed in range(grid.seeds):
+                    yield _group(haystack, template, length, shares, seed)
+            else:
+                for depth in shares:
+                    for seed in range(grid.seeds):
+                        yield _group(haystack, template, length, (depth,), seed)
+
+
+def _group(haystack: Haystack, template: str, length: int, depths: tuple[float, ...], seed: int) -> Group:
     prompt = Prompt.from_tokenizer(haystack.tokenizer)
-    head_ids = prompt.head_ids()
-    for length in grid.lengths:
-        for depth in grid.depth_shares:
-            for seed in range(grid.seeds):
-                needle = draw_needle(grid.template, f"{length} {depth} {seed}")
-                placed = haystack.place(needle.sentence, length_tokens=length, depth=depth, seed=seed)
-                yield Question(
-                    length_tokens=length,
-                    depth=depth,
-                    seed=seed,
-                    key=needle.key,
-                    value=needle.value,
-                    document_tokens=len(placed.tokens.token_ids),
-                    needle_depth=placed.depth,
-                    document_ids=head_ids + placed.tokens.token_ids,
-                    question_ids=prompt.question_ids(needle.question, first=True),
-                )
+    needles: list[Needle] = []
+    for depth in depths:
+        needles.append(draw_needle(template, f"{length} {depth} {seed}", needles))
+    sentences = [(needle.sentence, depth) for needle, depth in zip(needles, depths, strict=True)]
+    placed = haystack.place_all(sentences, length_tokens=length, seed=seed)
+    document_ids = prompt.head_ids() + placed[0].tokens.token_ids
+    return tuple(
+        Question(
+            length_tokens=length,
+            depth=depth,
+            seed=seed,
+            template=template,
+            book=haystack.name,
+            key=needle.key,
+            value=needle.value,
+            document_tokens=len(place.tokens.token_ids),
+            needle_depth=place.depth,
+            document_ids=document_ids,
+            question_ids=prompt.question_ids(needle.question, first=True),
+        )
+        for needle, depth, place in zip(needles, depths, placed, strict=True)
+    )
 
 
 def is_right(answer: str, value: str) -> bool:
-    """Whether the digits of the value occur in the answer, as a number of their own; 1,234,567 is 1234567."""
-    plain = THOUSANDS_COMMA.sub("", answer)
-    return re.search(rf"(?<!\d){value}(?!\d)", plain) is not None
+    """Whether the value occurs in the answer, as a number or word of its own; 1,234,567 is 1234567."""
+    plain, edge = THOUSANDS_COMMA.sub("", answer), r"\d" if value.isdigit() else r"\w"
+    return re.search(rf"(?<!{edge}){re.escape(value)}(?!{edge})", plain, re.IGNORECASE) is not None
+
+
+def _cell(mode: str, question: Question, reply: Reply) -> Cell:
+    return Cell(
+        mode=mode,
+        length_tokens=question.length_tokens,
+        depth=question.depth,
+        seed=question.seed,
+        key=question.key,
+        value=question.value,
+        prompt_tokens=question.prompt_tokens,
+        document_tokens=question.document_tokens,
+        needle_depth=round(question.needle_depth, 4),
+        prefill_s=round(reply.prefill_s, 3),
+        answer=reply.text,
+        right=is_right(reply.text, question.value),
+        template=question.template,
+        book=question.book,
+        kv_bytes=reply.kv_bytes,
+    )

@@ -5,10 +5,12 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lcdoc.errors import LcdocError
 from lcdoc.models.placement import choose_device, choose_dtype
@@ -45,12 +47,29 @@ def new_report(suite: str, model: str, device: str, dtype: str) -> dict[str, Any
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Replaces the file in one step. Raises LcdocError where it can't be written."""
+    with _replacing(path) as file:
+        json.dump(report, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> int:
+    """As write_report, one object a line. Returns how many."""
+    num_lines = 0
+    with _replacing(path) as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            num_lines += 1
+    return num_lines
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file that takes the path's place once all is written."""
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(report, file, indent=1, ensure_ascii=False)
-                file.write("\n")
+                yield file
             Path(name).chmod(0o644)
             Path(name).replace(path)
         finally:

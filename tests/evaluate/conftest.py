@@ -29,7 +29,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer = trainers.BpeTrainer(
         vocab_size=600, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator([Haystack.open(None, None).text[:50_000]], trainer)
+    bpe.train_from_iterator([Haystack.open("frankenstein", None).text[:50_000]], trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>")
     tokenizer.chat_template = TEMPLATE
     config = LlamaConfig(

@@ -22,13 +22,19 @@ def test_a_small_grid_from_end_to_end(run_lcdoc, tiny_model: Path, tmp_path: Pat
     assert rows == [
         [length, mode, "0/1", "0/1", "0/2"] for length in ("150", "250") for mode in ("exact", "stock")
     ]
-    assert "8 of 8: stock, 250 tokens, depth 100%, seed 0: wrong, not " in result.stderr
+    assert (
+        "8 of 8: stock, 250 tokens, depth 100%, seed 0, locker in frankenstein: wrong, not " in result.stderr
+    )
 
 
 def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
     for options, message, code in (
         (("--lengths", "1k"), "--lengths must be whole numbers with commas between, not '1k'", 2),
-        (("--mode", "fast"), "modes must be some of exact, stream, duo, int8, int4, stock, not 'fast'", 2),
+        (
+            ("--mode", "fast"),
+            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, not 'fast'",
+            2,
+        ),
         (("--lengths", "9000"), "the model's window is 2,048 tokens", 4),
         (("--json", "none/x.json"), "none/x.json: the result can't be written: No such file", 1),
         (("--haystack", "none.txt"), "none.txt: can't be read as UTF-8 text", 3),

@@ -1,11 +1,13 @@
 """Cutting natural text to a length, and hiding a sentence in it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from lcdoc.errors import DocumentError, UsageError
-from lcdoc.evaluate.haystack import SENTENCE_END, Haystack
+from lcdoc.evaluate.haystack import BOOKS, SENTENCE_END, Haystack
+from lcdoc.evaluate.templates import CITIES
 from lcdoc.models import load_tokenizer, resolve
 
 NEEDLE = "One of the special magic numbers for copper is: 3254257."
@@ -13,7 +15,7 @@ NEEDLE = "One of the special magic numbers for copper is: 3254257."
 
 @pytest.fixture(scope="module")
 def haystack(tiny_model: Path) -> Haystack:
-    return Haystack.open(None, load_tokenizer(resolve(str(tiny_model))))
+    return Haystack.open("frankenstein", load_tokenizer(resolve(str(tiny_model))))
 
 
 @pytest.mark.parametrize("length", [100, 500, 1500])
@@ -59,6 +61,32 @@ def test_depths_share_a_stretch_and_seeds_do_not(haystack: Haystack) -> None:
     assert rest(0.0, 0)[:200] != rest(0.0, 1)[:200]
 
 
+def test_needles_of_all_depths_stand_in_one_text_each_where_it_stands_alone(haystack: Haystack) -> None:
+    needles = [
+        (f"The secret of the {key} is {key * 2}.", depth)
+        for key, depth in (("ox", 0), ("cat", 0.5), ("bee", 1))
+    ]
+    together = haystack.place_all(needles, length_tokens=900, seed=2)
+    assert len({id(placed.tokens) for placed in together}) == 1
+    text = " ".join(" ".join(page.text for page in together[0].document.pages).split())
+    assert len(together[0].tokens.token_ids) <= 900
+    for (needle, depth), placed in zip(needles, together, strict=True):
+        alone = haystack.place(needle, length_tokens=900, depth=depth, seed=2)
+        assert text.count(needle) == 1
+        assert placed.depth == pytest.approx(alone.depth, abs=0.1)
+        after = haystack.tokenizer.decode(placed.tokens.token_ids[placed.needle_token :])
+        assert after.lstrip().startswith(needle)
+        text = text.replace(needle, "")
+    assert " ".join(text.split()) in " ".join(haystack.text.split())
+
+
+@pytest.mark.parametrize("book", BOOKS)
+def test_books_have_text_for_8000_tokens_and_no_answer_in_it(book: str, haystack: Haystack) -> None:
+    text = Haystack.open(book, haystack.tokenizer).text
+    assert len(text) > 8000 * 4 * 4, "four windows of 8,000 tokens, at four characters each"
+    assert not any(re.search(rf"\b{city}\b", text) for city in CITIES)
+
+
 def test_a_title_ends_no_sentence() -> None:
     text = "I met M. Waldman. He and Mrs. Saville smiled! “Dear me.” So did I."
     assert [text[: match.end()].split()[-1] for match in SENTENCE_END.finditer(text)] == [
@@ -71,7 +99,7 @@ def test_a_title_ends_no_sentence() -> None:
 def test_a_haystack_that_is_too_short_is_refused(tmp_path: Path, haystack: Haystack) -> None:
     path = tmp_path / "short.txt"
     path.write_text("A short text. It ends here.", encoding="utf-8")
-    short = Haystack.open(path, haystack.tokenizer)
+    short = Haystack.open(str(path), haystack.tokenizer)
     with pytest.raises(UsageError, match=r"short\.txt has \d+ tokens, fewer than the 1,000 asked for"):
         short.place(NEEDLE, length_tokens=1000, depth=0.5, seed=0)
 
@@ -86,7 +114,7 @@ def test_a_text_of_one_endless_line_is_read_or_refused_but_never_hides_half_a_ne
 ) -> None:
     path = tmp_path / "endless.txt"
     path.write_text("word " * 3000, encoding="utf-8")
-    endless = Haystack.open(path, haystack.tokenizer)
+    endless = Haystack.open(str(path), haystack.tokenizer)
     placed = endless.place(NEEDLE, length_tokens=1000, depth=0.5, seed=0)
     assert any(NEEDLE in page.text for page in placed.document.pages)
 
@@ -97,4 +125,4 @@ def test_an_unreadable_haystack_is_one_line(tmp_path: Path, content: bytes | Non
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DocumentError, match=r"text\.txt: can't be read as UTF-8 text"):
-        Haystack.open(path, None)
+        Haystack.open(str(path), None)

@@ -12,9 +12,10 @@ from lcdoc.config import ReadSettings, Sampling
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.evaluate.grid import Cell, Grid, score
 from lcdoc.evaluate.haystack import Haystack
-from lcdoc.evaluate.modes import StockReader, switch
+from lcdoc.evaluate.modes import switch
 from lcdoc.evaluate.needle import NeedleTest, is_right
-from lcdoc.evaluate.templates import TEMPLATES, draw_needle
+from lcdoc.evaluate.stock import StockReader
+from lcdoc.evaluate.templates import TEMPLATES, Needle, draw_needle
 from lcdoc.tasks.ask import Reading
 
 SMALL = Grid(lengths=(300, 900), depths=2, seeds=2, modes=("exact", "stream", "stock"))
@@ -28,7 +29,23 @@ def finished(tiny_model: Path) -> NeedleTest:
 
 
 def cell(**changes: object) -> Cell:
-    base = Cell("exact", 1000, 0.5, 0, "copper", "1234567", 1040, 990, 0.49, 1.0, "It is 1234567.", True)
+    base = Cell(
+        "exact",
+        1000,
+        0.5,
+        0,
+        "copper",
+        "1234567",
+        1040,
+        990,
+        0.49,
+        1.0,
+        "It is 1234567.",
+        True,
+        "magic",
+        "frankenstein",
+        0,
+    )
     return replace(base, **changes)
 
 
@@ -47,6 +64,22 @@ def cell(**changes: object) -> Cell:
 )
 def test_scoring(answer: str, right: bool) -> None:
     assert is_right(answer, "3254257") is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "right"),
+    [
+        ("It takes place in Hanoi.", "Hanoi", True),
+        ("HANOI", "Hanoi", True),
+        ("Hanoian food", "Hanoi", False),
+        ("The password is KXR-4821.", "KXR-4821", True),
+        ("KXR-48210", "KXR-4821", False),
+        ("AKXR-4821", "KXR-4821", False),
+        ("KXR 4821", "KXR-4821", False),
+    ],
+)
+def test_scoring_of_words_and_codes(answer: str, value: str, right: bool) -> None:
+    assert is_right(answer, value) is right
 
 
 def test_scores_count_by_mode_and_length_and_compare_with_stock() -> None:
@@ -75,6 +108,56 @@ def test_templates_say_the_value_once_and_ask_for_its_key(name: str) -> None:
     assert draw_needle(name, "1000 0.5 0") == needle != draw_needle(name, "1000 0.5 1")
 
 
+def test_needles_of_one_reading_share_neither_key_nor_value() -> None:
+    needles: list[Needle] = []
+    for idx in range(20):
+        needles.append(draw_needle("festival", f"1000 {idx} 0", needles))
+    assert len({needle.key for needle in needles}) == len({needle.value for needle in needles}) == 20
+    assert needles[0] == draw_needle("festival", "1000 0 0")
+
+
+def test_a_shared_reading_answers_each_question_as_a_reading_for_it_alone(tiny_model: Path) -> None:
+    settings = ReadSettings(model=str(tiny_model), chunk_tokens=128)
+    grid = Grid(
+        lengths=(700,), depths=3, seeds=1, modes=("exact", "int4", "stream", "stock"), shared_reading=True
+    )
+    test = NeedleTest(settings, grid)
+    cells = list(test.run())
+    assert len(cells) == grid.num_cells == 12
+    assert len({id(question.document_ids) for question in test.questions}) == 1
+    document = test._subject.tokenizer.decode(test.questions[0].document_ids)
+    assert all(document.count(question.value) == 1 for question in test.questions)
+    for idx, question in enumerate(test.questions):
+        sheet = test._subject.sheet(question.document_ids, [question.question_ids], 64)
+        for mode in grid.modes:
+            [alone] = test._subject.replies(mode, sheet, 64)
+            [cell] = [cell for cell in cells if (cell.mode, cell.depth) == (mode, idx / 2)]
+            assert cell.answer == alone.text, (mode, idx)
+            assert cell.kv_bytes == alone.kv_bytes > 0
+    assert len({cell.answer for cell in cells if cell.mode == "exact"}) > 1
+
+
+def test_templates_and_books_multiply_the_questions(tiny_model: Path) -> None:
+    grid = Grid(
+        lengths=(200,),
+        depths=2,
+        seeds=1,
+        modes=("exact",),
+        templates=("magic", "festival"),
+        books=("frankenstein", "moby-dick"),
+    )
+    test = NeedleTest(ReadSettings(model=str(tiny_model)), grid)
+    assert len(test.questions) == grid.num_cells == 8
+    assert {(question.template, question.book) for question in test.questions} == {
+        (template, book) for template in grid.templates for book in grid.books
+    }
+    list(test.run())
+    report = test.report()
+    assert report["complete"] and report["score"]["exact"]["200"]["cells"] == 8
+    assert report["settings"]["template"] == "magic,festival"
+    assert report["settings"]["haystack"] == "frankenstein,moby-dick"
+
+
 def test_every_cell_is_read_in_every_mode(finished: NeedleTest) -> None:
     places = [(cell.length_tokens, cell.depth, cell.seed, cell.mode) for cell in finished.cells]
     wanted = [
@@ -99,7 +182,9 @@ def test_the_prompt_and_the_answer_are_those_of_ask(tiny_model: Path) -> None:
     test = NeedleTest(settings, Grid(lengths=(500,), depths=1, seeds=1, modes=("exact",)))
     [question], [cell] = test.questions, list(test.run())
     needle = draw_needle("magic", "500 0.5 0")
-    placed = Haystack.open(None, test._tokenizer).place(needle.sentence, length_tokens=500, depth=0.5, seed=0)
+    placed = Haystack.open("frankenstein", test._subject.tokenizer).place(
+        needle.sentence, length_tokens=500, depth=0.5, seed=0
+    )
     reading = Reading([placed.document], settings, max_new_tokens=64, questions=[needle.question])
     assert reading._head_ids + reading.tokens.token_ids == question.document_ids
     assert reading._question_ids(needle.question) == question.question_ids
@@ -108,7 +193,7 @@ def test_the_prompt_and_the_answer_are_those_of_ask(tiny_model: Path) -> None:
 
 
 def test_stock_is_what_transformers_generates(finished: NeedleTest) -> None:
-    model, question = finished._model, finished.questions[0]
+    model, question = finished._subject._model, finished.questions[0]
     ids = question.document_ids + question.question_ids
     switch(model, "stock")
     reader = StockReader(model)
@@ -131,7 +216,10 @@ def test_stock_is_what_transformers_generates(finished: NeedleTest) -> None:
 def test_the_report_can_be_written_and_tells_its_making(finished: NeedleTest) -> None:
     report = json.loads(json.dumps(finished.report(), allow_nan=False))
     assert report["suite"] == "needle" and report["complete"] is True
-    assert report["model"] == {"name": "tiny", "dtype": str(finished._model.dtype).removeprefix("torch.")}
+    assert report["model"] == {
+        "name": "tiny",
+        "dtype": str(finished._subject._model.dtype).removeprefix("torch."),
+    }
     assert report["versions"]["torch"] == torch.__version__
     assert report["settings"]["lengths"] == [300, 900] and report["settings"]["depths"] == [0.0, 1.0]
     assert len(report["cells"]) == SMALL.num_cells
@@ -148,7 +236,7 @@ def test_an_unfinished_report_says_so(tiny_model: Path) -> None:
 def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lcdoc.evaluate.needle.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     with pytest.raises(DoesNotFitError, match="the model's window is 2,048 tokens"):
         NeedleTest(ReadSettings(model=str(tiny_model)), Grid(lengths=(2040,), modes=("stock",)))
 
@@ -161,10 +249,15 @@ def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
         ({"seeds": -1}, "seeds must be 1 or more, not -1"),
         (
             {"modes": ("exact", "fast")},
-            "modes must be some of exact, stream, duo, int8, int4, stock, not 'fast'",
+            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, not 'fast'",
         ),
         ({"modes": ()}, "modes must be some of .*, not none"),
-        ({"template": "x"}, "template must be one of magic, locker, archive, not 'x'"),
+        (
+            {"templates": ("magic", "x")},
+            "templates must be some of magic, locker, archive, festival, password, not 'x'",
+        ),
+        ({"templates": ()}, "templates must be some of .*, not none"),
+        ({"depths": 21, "shared_reading": True}, "a shared reading has room for 20 depths, not 21"),
     ],
 )
 def test_a_wrong_grid_is_refused(changes: dict[str, object], message: str) -> None:

@@ -1,0 +1,120 @@
+"""`lcdoc eval needle`: whether a sentence is found again in a long text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lcdoc.cli import evaluate, options
+from lcdoc.cli.display import open_display
+from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.tables import print_table, split_names, split_numbers
+from lcdoc.config import resolve
+from lcdoc.errors import UsageError
+
+if TYPE_CHECKING:
+    from lcdoc.evaluate.grid import Cell, Grid
+
+Lengths = Annotated[str, typer.Option(metavar="N,N,...", help="Tokens of each document.")]
+Depths = Annotated[int, typer.Option(help="How many depths, from the start to the end.")]
+Seeds = Annotated[int, typer.Option(help="How many needles at each length and depth.")]
+Templates = Annotated[
+    str,
+    typer.Option(
+        "--templates",
+        "--template",
+        metavar="NAME,...",
+        help="Wordings of the needle: magic, locker, archive (numbers), festival (a city), password (a code).",
+    ),
+]
+ExportFile = Annotated[
+    Path | None,
+    typer.Option("--export", metavar="FILE", help="Write the prompts as JSON lines, and read nothing."),
+]
+
+
+def needle_command(
+    model: options.Model = None,
+    lengths: Lengths = "1000,4000,7000",
+    depths: Depths = 5,
+    seeds: Seeds = 2,
+    mode: evaluate.Modes = "exact,stock",
+    templates: Templates = "magic",
+    haystack: evaluate.Books = ["frankenstein"],  # noqa: B006
+    shared_reading: evaluate.SharedReading = False,
+    export: ExportFile = None,
+    json: evaluate.ResultFile = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    profile: options.Profile = None,
+    sink_size: options.SinkSize = None,
+    recent_size: options.RecentSize = None,
+    chunk_tokens: options.ChunkTokens = None,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Hide a sentence in a long text and ask for it, by length and depth."""
+    settings = resolve(
+        {
+            "model": model,
+            "device": device,
+            "dtype": dtype,
+            "profile": profile,
+            "sink_size": sink_size,
+            "recent_size": recent_size,
+            "chunk_tokens": chunk_tokens,
+            "quiet": quiet or None,
+            "color": "never" if no_color else None,
+        }
+    )
+    display = open_display(settings.appearance)
+    if export is not None and json is not None:
+        raise UsageError("--export reads nothing, so there is no result for --json; choose one")
+    from lcdoc.evaluate.grid import Grid
+
+    grid = Grid(
+        lengths=split_numbers(lengths, "--lengths"),
+        depths=depths,
+        seeds=seeds,
+        modes=split_names(mode),
+        templates=split_names(templates),
+        books=tuple(dict.fromkeys(haystack)),
+        shared_reading=shared_reading,
+    )
+    if export is not None:
+        from lcdoc.evaluate.export import export_questions
+
+        num_questions = export_questions(export, settings.read.model, grid)
+        display.say(f"{num_questions} prompts written to {export}")
+        return 0
+    from lcdoc.evaluate.needle import NeedleTest
+
+    suite = evaluate.run_suite(
+        lambda: NeedleTest(settings.read, grid), settings.read.model, display, json, _line
+    )
+    if suite is None:
+        return INTERRUPTED
+    _print_scores(grid, suite.cells)
+    return 0
+
+
+def _line(cell: "Cell") -> str:
+    verdict = "right" if cell.right else f"wrong, not {cell.value}"
+    place = f"{cell.mode}, {cell.length_tokens:,} tokens, depth {cell.depth:.0%}, seed {cell.seed}"
+    return f"{place}, {cell.template} in {cell.book}: {verdict}: {cell.answer}"
+
+
+def _print_scores(grid: "Grid", cells: list["Cell"]) -> None:
+    """Right answers of all, a row for each mode and length, a column for each depth."""
+    rows = []
+    for length in grid.lengths:
+        for mode in grid.modes:
+            row = [cell for cell in cells if (cell.length_tokens, cell.mode) == (length, mode)]
+            depths = [_share([cell for cell in row if cell.depth == depth]) for depth in grid.depth_shares]
+            rows.append([f"{length:,} {mode}", *depths, _share(row)])
+    columns = ["tokens, mode", *(f"{depth:.0%}" for depth in grid.depth_shares), "all"]
+    print_table("right answers, by depth of the needle", columns, rows)
+
+
+def _share(cells: list["Cell"]) -> str:
+    return f"{sum(cell.right for cell in cells)}/{len(cells)}"

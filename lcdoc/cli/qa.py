@@ -1,0 +1,79 @@
+"""`lcdoc eval qa`: questions with answers known to be right."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lcdoc.cli import evaluate, options
+from lcdoc.cli.display import open_display
+from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.tables import print_table, split_names
+from lcdoc.config import resolve
+
+if TYPE_CHECKING:
+    from lcdoc.evaluate.qa import QaCell
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Questions: .jsonl or .jsonl.gz.")]
+MaxTokens = Annotated[int, typer.Option(metavar="N", help="Leave out texts of more tokens.")]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", help="Ask at most so many, spread evenly over the file.")
+]
+
+
+def qa_command(
+    file: File,
+    model: options.Model = None,
+    max_tokens: MaxTokens = 8000,
+    limit: Limit = None,
+    mode: evaluate.Modes = "exact",
+    shared_reading: evaluate.SharedReading = False,
+    json: evaluate.ResultFile = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    profile: options.Profile = None,
+    sink_size: options.SinkSize = None,
+    recent_size: options.RecentSize = None,
+    chunk_tokens: options.ChunkTokens = None,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Ask questions with known answers, from a file, and score what comes back.
+
+    Each line of the file is a JSON object: "context" (the whole text), "question", "answers" (a list; one of them is
+    enough) and "metric": f1 (shared words), choice (the letter of an option that the question lists), contains (the
+    answer stands in what was said) or rouge (ROUGE-L). "id" and "source" are copied into the result.
+    """
+    settings = resolve(
+        {
+            "model": model,
+            "device": device,
+            "dtype": dtype,
+            "profile": profile,
+            "sink_size": sink_size,
+            "recent_size": recent_size,
+            "chunk_tokens": chunk_tokens,
+            "quiet": quiet or None,
+            "color": "never" if no_color else None,
+        }
+    )
+    display = open_display(settings.appearance)
+    from lcdoc.evaluate.qa import QaPlan, QaTest, score
+
+    plan = QaPlan(max_tokens, limit, split_names(mode), shared_reading)
+    suite = evaluate.run_suite(
+        lambda: QaTest(settings.read, file, plan), settings.read.model, display, json, _line
+    )
+    if suite is None:
+        return INTERRUPTED
+    rows = [
+        [f"{metric} {name}", f"{total['mean']:.3f}", str(total["cells"])]
+        for name, by_metric in score(suite.cells).items()
+        for metric, total in by_metric.items()
+    ]
+    print_table("mean score", ["metric, mode", "score", "questions"], rows)
+    return 0
+
+
+def _line(cell: "QaCell") -> str:
+    return f"{cell.mode}, {cell.id}, {cell.prompt_tokens:,} tokens: {cell.metric} {cell.score:.2f}: {cell.answer}"

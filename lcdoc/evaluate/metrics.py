@@ -1,0 +1,84 @@
+"""How right an answer is, from 0 to 1, beside the answers known to be right."""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+WORDS = re.compile(r"\w+")
+# Where an answer names its letter, the surest place first.
+LETTER_PLACES = (
+    re.compile(r"^\W*([A-Z])\W*(?:$|\n)"),
+    re.compile(r"^\W*([A-Z])[).:]"),
+    re.compile(r"(?i:answer|option|choice)(?i:\s+is)?\W*([A-Z])\b"),
+    re.compile(r"\(([A-Z])\)"),
+)
+
+
+def f1(answer: str, right: Sequence[str]) -> float:
+    """The words shared with the right answer that fits best: harmonic mean of precision and recall, as SQuAD has it
+    (arXiv 1606.05250)."""
+    return max(_overlap(normalise(answer).split(), normalise(other).split()) for other in right)
+
+
+def choice(answer: str, right: Sequence[str]) -> float:
+    """Whether the answer names the right letter."""
+    return float(named_letter(answer) in {letter.strip().upper() for letter in right})
+
+
+def contains(answer: str, right: Sequence[str]) -> float:
+    """Whether a right answer stands in it, word for word."""
+    words = f" {normalise(answer)} "
+    return float(any(f" {normalise(other)} " in words for other in right))
+
+
+def rouge(answer: str, right: Sequence[str]) -> float:
+    """ROUGE-L: as f1, with the longest run of words in the same order in place of the words shared."""
+    return max(_longest_common(_words(answer), _words(other)) for other in right)
+
+
+METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
+    "f1": f1,
+    "choice": choice,
+    "contains": contains,
+    "rouge": rouge,
+}
+
+
+def normalise(text: str) -> str:
+    """Lower case, without punctuation, articles and double spaces."""
+    bare = "".join(char for char in text.lower() if char not in string.punctuation)
+    return " ".join(ARTICLES.sub(" ", bare).split())
+
+
+def named_letter(answer: str) -> str | None:
+    """The letter of the option that an answer names: "B", "(B) Because", "The answer is B."."""
+    for place in LETTER_PLACES:
+        if match := place.search(answer):
+            return match[1]
+    return None
+
+
+def _words(text: str) -> list[str]:
+    return WORDS.findall(text.lower())
+
+
+def _overlap(answer: list[str], right: list[str]) -> float:
+    return _harmonic(sum((Counter(answer) & Counter(right)).values()), len(answer), len(right))
+
+
+def _longest_common(answer: list[str], right: list[str]) -> float:
+    """By the longest common subsequence, a row of its table at a time."""
+    row = [0] * (len(right) + 1)
+    for word in answer:
+        before = row
+        row = [0]
+        for idx, other in enumerate(right):
+            row.append(before[idx] + 1 if word == other else max(before[idx + 1], row[idx]))
+    return _harmonic(row[-1], len(answer), len(right))
+
+
+def _harmonic(shared: int, num_answer: int, num_right: int) -> float:
+    total = num_answer + num_right
+    return 2 * shared / total if total else 1.0

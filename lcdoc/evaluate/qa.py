@@ -1,0 +1,188 @@
+"""Questions about texts, with answers known to be right."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from lcdoc.config import ReadSettings
+from lcdoc.documents.text import text_document
+from lcdoc.errors import UsageError
+from lcdoc.evaluate.items import Item, load_items
+from lcdoc.evaluate.metrics import METRICS
+from lcdoc.evaluate.modes import check_modes
+from lcdoc.evaluate.subject import Sheet, Subject
+from lcdoc.tasks.plan import context_window
+from lcdoc.tasks.progress import Observer, silent
+from lcdoc.tokens import tokenize
+
+EXACT = "exact"
+# What is added to a question, so that the answer has the form that its metric looks for.
+HINTS = {
+    "f1": "Answer as briefly as you can.",
+    "choice": "Answer with the letter of the right option alone.",
+    "contains": "",
+    "rouge": "",
+}
+ANSWER_TOKENS = {"f1": 64, "choice": 16, "contains": 64, "rouge": 256}
+
+
+@dataclass(frozen=True)
+class QaPlan:
+    """Which questions are asked. max_tokens: of a document, longer ones are left out. limit: at most so many questions,
+    spread evenly over those left; None is all. shared_reading: a text is read once for all its questions of a metric.
+    Raises UsageError for a value that is not allowed."""
+
+    max_tokens: int = 8000
+    limit: int | None = None
+    modes: tuple[str, ...] = (EXACT,)
+    shared_reading: bool = False
+
+    def __post_init__(self) -> None:
+        check_modes(self.modes)
+        for name, value in (("max tokens", self.max_tokens), ("limit", self.limit)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """An item as token ids. document_ids: all that is read before the question."""
+
+    item: Item
+    document_ids: list[int]
+    question_ids: list[int]
+
+
+@dataclass(frozen=True)
+class QaCell:
+    """One item read in one mode. score: from 0 to 1, by the item's metric. prefill_s, kv_bytes: see Reply."""
+
+    mode: str
+    id: str
+    source: str
+    metric: str
+    prompt_tokens: int
+    prefill_s: float
+    kv_bytes: int
+    answer: str
+    score: float
+
+
+class QaTest:
+    """A model and the questions of a file. Making it loads the model, once it is known which questions fit."""
+
+    def __init__(self, settings: ReadSettings, path: Path, plan: QaPlan) -> None:
+        """Raises DocumentError where the file can't be read, UsageError where none of its texts is short enough."""
+        self._plan, self._subject = plan, Subject(settings)
+        items = load_items(path)
+        fitting = [task for item, task in zip(items, self._tasks(items), strict=True) if self._fits(task)]
+        if not fitting:
+            raise UsageError(
+                f"none of the {len(items)} texts of {path} fits {plan.max_tokens:,} tokens and the model's window; "
+                f"choose more --max-tokens, or a model with a longer window with --model"
+            )
+        kept = _spread(fitting, plan.limit)
+        self._groups = _groups(kept) if plan.shared_reading else [[task] for task in kept]
+        self.num_cells = len(kept) * len(plan.modes)
+        self._subject.load()
+        self._head = self._subject.head(
+            "qa",
+            **asdict(plan),
+            file=path.name,
+            file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            questions_in_file=len(items),
+            questions_too_long=len(items) - len(fitting),
+            max_new_tokens=ANSWER_TOKENS,
+            hints=HINTS,
+        )
+        self.cells: list[QaCell] = []
+
+    def run(self, observer: Observer = silent) -> Iterator[QaCell]:
+        """Reads the texts, mode beside mode, and yields each cell as it is done."""
+        for group in self._groups:
+            answer_tokens = ANSWER_TOKENS[group[0].item.metric]
+            sheet = self._sheet(group, answer_tokens)
+            for mode in self._plan.modes:
+                replies = self._subject.replies(mode, sheet, answer_tokens, observer)
+                for task, reply in zip(group, replies, strict=True):
+                    item = task.item
+                    cell = QaCell(
+                        mode=mode,
+                        id=item.id,
+                        source=item.source,
+                        metric=item.metric,
+                        prompt_tokens=len(task.document_ids) + len(task.question_ids),
+                        prefill_s=round(reply.prefill_s, 3),
+                        kv_bytes=reply.kv_bytes,
+                        answer=reply.text,
+                        score=round(METRICS[item.metric](reply.text, item.answers), 4),
+                    )
+                    self.cells.append(cell)
+                    yield cell
+
+    def report(self) -> dict[str, Any]:
+        """All there is so far, ready for JSON."""
+        return self._head | {
+            "complete": len(self.cells) == self.num_cells,
+            "score": score(self.cells),
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+
+    def _tasks(self, items: list[Item]) -> Iterator[Task]:
+        prompt, documents = self._subject.prompt, dict[str, list[int]]()
+        for item in items:
+            if item.context not in documents:
+                document = text_document(item.context, item.id, "text", ())
+                token_ids = tokenize(self._subject.tokenizer, [document]).token_ids
+                documents[item.context] = prompt.head_ids() + token_ids
+            question = f"{item.question}\n{HINTS[item.metric]}".strip()
+            yield Task(item, documents[item.context], prompt.question_ids(question, first=True))
+
+    def _fits(self, task: Task) -> bool:
+        """Whether the text is short enough, and the window holds it with its question and the longest answer."""
+        document_tokens = len(task.document_ids) - len(self._subject.prompt.head_ids())
+        needed = len(task.document_ids) + len(task.question_ids) + ANSWER_TOKENS[task.item.metric]
+        return document_tokens <= self._plan.max_tokens and needed <= context_window(self._subject.config)
+
+    def _sheet(self, group: list[Task], answer_tokens: int) -> Sheet:
+        questions = [task.question_ids for task in group]
+        return self._subject.sheet(group[0].document_ids, questions, answer_tokens)
+
+
+def score(cells: list[QaCell]) -> dict[str, dict[str, dict[str, float | int]]]:
+    """By mode and metric, and over "all": cells read, their mean score, and how many answers are to the letter those
+    of exact reading."""
+    exact = {cell.id: cell.answer for cell in cells if cell.mode == EXACT}
+    groups: dict[str, dict[str, list[QaCell]]] = {}
+    for cell in cells:
+        for metric in (cell.metric, "all"):
+            groups.setdefault(cell.mode, {}).setdefault(metric, []).append(cell)
+    return {
+        mode: {
+            metric: {
+                "cells": len(group),
+                "mean": sum(cell.score for cell in group) / len(group),
+                "same_as_exact": sum(exact.get(cell.id) == cell.answer for cell in group),
+            }
+            for metric, group in by_metric.items()
+        }
+        for mode, by_metric in groups.items()
+    }
+
+
+def _spread(tasks: list[Task], limit: int | None) -> list[Task]:
+    if limit is None or limit >= len(tasks):
+        return tasks
+    return [tasks[idx * len(tasks) // limit] for idx in range(limit)]
+
+
+def _groups(tasks: list[Task]) -> list[list[Task]]:
+    """The tasks that share a text and a metric, together."""
+
+    def place(task: Task) -> tuple[str, str]:
+        return task.item.context, task.item.metric
+
+    return [list(group) for _, group in groupby(sorted(tasks, key=place), key=place)]

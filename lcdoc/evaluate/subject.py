@@ -1,0 +1,119 @@
+"""The model that is measured, and the one way in which every suite reads with it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lcdoc.config import ReadSettings
+from lcdoc.engine.attention import register
+from lcdoc.engine.sampling import Sampler
+from lcdoc.evaluate.modes import STOCK, AnyReader, open_reader, stock_attention
+from lcdoc.evaluate.report import new_report
+from lcdoc.models import load_config, load_model, load_tokenizer, resolve
+from lcdoc.tasks.ask import stop_ids_of
+from lcdoc.tasks.plan import Need, fit_window
+from lcdoc.tasks.progress import Observer, Progress, silent
+from lcdoc.tokens import Prompt
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A document, and what is asked of it, as token ids.
+
+    document_ids: all that is read before a question. questions: each up to its answer, with nothing of the others.
+    capacity_tokens: what a reader must have room for.
+    """
+
+    document_ids: Sequence[int]
+    questions: tuple[Sequence[int], ...]
+    capacity_tokens: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a question came to. prefill_s: until the answer began, for the first question with the reading of the
+    document. kv_bytes: keys and values held when it began."""
+
+    text: str
+    prefill_s: float
+    kv_bytes: int
+
+
+class Subject:
+    """A model and its tokenizer. Making it loads no weights; `load` does."""
+
+    def __init__(self, settings: ReadSettings) -> None:
+        self._settings = settings
+        self._files = resolve(settings.model)
+        self.tokenizer, self.config = load_tokenizer(self._files), load_config(self._files)
+        self.prompt = Prompt.from_tokenizer(self.tokenizer)
+        self._model: Any = None
+
+    def load(self) -> None:
+        """Loads the weights."""
+        device, dtype = self._settings.device, self._settings.dtype
+        self._model = load_model(self._files, device=device, dtype=dtype, attn_implementation=register())
+
+    def head(self, suite: str, **settings: Any) -> dict[str, Any]:
+        """How a suite's report begins. settings: the suite's own, told before those of the reading."""
+        own = self._settings
+        return new_report(suite, self._files.name, own.device, own.dtype) | {
+            "settings": {
+                **settings,
+                "chunk_tokens": own.chunk_tokens,
+                "sink_size": own.sink_size,
+                "recent_size": own.recent_size,
+                "profile": own.profile,
+                "stock_attention": stock_attention(self._model),
+            }
+        }
+
+    def sheet(
+        self, document_ids: Sequence[int], questions: Sequence[Sequence[int]], answer_tokens: int
+    ) -> Sheet:
+        """Made with room as `lcdoc ask` would make it; DoesNotFitError where the model's window is smaller."""
+        longest = max(map(len, questions))
+        room = fit_window(self.config, Need(len(document_ids), longest, answer_tokens, False))
+        return Sheet(document_ids, tuple(questions), room.capacity_tokens)
+
+    def read(self, mode: str, sheet: Sheet, observer: Observer = silent) -> AnyReader:
+        """Opens a reader in this mode and reads the document. No suite reads one in any other way."""
+        reader = open_reader(self._model, mode, self._settings, sheet.capacity_tokens)
+        started = time.perf_counter()
+
+        def on_chunk(done: int) -> None:
+            rate = done / (time.perf_counter() - started)
+            observer(Progress("read", done, len(sheet.document_ids), rate, reader.cache.nbytes, 0))
+
+        reader.prefill(sheet.document_ids, on_chunk)
+        return reader
+
+    def replies(
+        self, mode: str, sheet: Sheet, answer_tokens: int, observer: Observer = silent
+    ) -> Iterator[Reply]:
+        """Reads the document once and answers each question from there, as if it were the only one."""
+        if mode == STOCK and len(sheet.questions) == 1:
+            sheet = _at_once(sheet)
+        stop_ids = stop_ids_of(self._model, self.tokenizer)
+        started = time.perf_counter()
+        reader = self.read(mode, sheet, observer)
+        mark = reader.mark() if len(sheet.questions) > 1 else None
+        for question_ids in sheet.questions:
+            if mark is not None:
+                reader.rewind(mark)
+            if question_ids:
+                reader.prefill(question_ids)
+            kv_bytes = reader.cache.nbytes
+            answer_ids = reader.decode(Sampler(), stop_ids, answer_tokens)
+            first = next(answer_ids, None)  # the logits are read here, so that the reading is over
+            prefill_s = time.perf_counter() - started
+            ids = [] if first is None else [first, *answer_ids]
+            text = str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+            yield Reply(text, prefill_s, kv_bytes)
+            started = time.perf_counter()
+
+
+def _at_once(sheet: Sheet) -> Sheet:
+    """Stock transformers read a document and its question in one forward pass."""
+    return Sheet([*sheet.document_ids, *sheet.questions[0]], ((),), sheet.capacity_tokens)
