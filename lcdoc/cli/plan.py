@@ -24,7 +24,7 @@ POWERS = {"": 0, "k": 1, "m": 2, "g": 3}
 MAX_TOKENS = 10**12
 
 OptionalFiles = Annotated[
-    list[str] | None, typer.Argument(metavar="[FILE]...", help="Documents to read; - is stdin.")
+    list[str] | None, typer.Argument(metavar="FILE", help="Documents to read; - is stdin.")
 ]
 Recalibrate = Annotated[
     bool, typer.Option("--recalibrate", help="Measure this machine's speed again; it is kept otherwise.")

@@ -1,5 +1,6 @@
 """Calling transformers on files of the user's: silent while it works, one clear line when it fails."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,8 @@ def quiet_transformers(failure: str) -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except LcdocError:
         raise
     except Exception as error:  # damaged files make the libraries below fail in any way there is
