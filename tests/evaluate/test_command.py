@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from lcdoc.models import load_tokenizer, resolve
+
 Run = Callable[..., object]
 
 
@@ -42,3 +44,53 @@ def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
         result = run_lcdoc("eval", "needle", "--model", tiny_model, "--lengths", "200", *options)
         assert result.returncode == code and result.stdout == "", options
         assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_prompts_for_another_program(run_lcdoc, tiny_model: Path, tmp_path: Path) -> None:
+    grid = ("--lengths", "200", "--depths", "2", "--seeds", "1", "--templates", "magic,password")
+    options = ("eval", "needle", "--model", tiny_model, *grid)
+    result = run_lcdoc(*options, "--export", tmp_path / "prompts.jsonl")
+    assert result.returncode == 0 and result.stdout == "", result.stderr
+    assert f"4 prompts written to {tmp_path / 'prompts.jsonl'}" in result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    assert [(line["template"], line["depth"]) for line in lines] == [
+        ("magic", 0.0),
+        ("magic", 1.0),
+        ("password", 0.0),
+        ("password", 1.0),
+    ]
+    tokenizer = load_tokenizer(resolve(str(tiny_model)))
+    for line in lines:
+        assert line["value"] in tokenizer.decode(line["document_ids"])
+        assert line["key"] in tokenizer.decode(line["question_ids"])
+        assert (line["book"], line["seed"], line["length_tokens"]) == ("frankenstein", 0, 200)
+    measured = run_lcdoc(*options, "--mode", "exact", "--json", tmp_path / "needle.json")
+    assert measured.returncode == 0, measured.stderr
+    cells = json.loads((tmp_path / "needle.json").read_text(encoding="utf-8"))["cells"]
+    assert [cell["value"] for cell in cells] == [line["value"] for line in lines]
+    assert [cell["prompt_tokens"] for cell in cells] == [
+        len(line["document_ids"]) + len(line["question_ids"]) for line in lines
+    ]
+
+
+def test_an_export_has_no_result(run_lcdoc, tiny_model: Path, tmp_path: Path) -> None:
+    result = run_lcdoc("eval", "needle", "--export", "prompts.jsonl", "--json", "result.json")
+    assert result.returncode == 2 and "--export reads nothing" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shared_reading_from_end_to_end(run_lcdoc, tiny_model: Path, tmp_path: Path) -> None:
+    result = run_lcdoc(
+        *("eval", "needle", "--model", tiny_model, "--lengths", "400", "--depths", "3", "--seeds", "1"),
+        *("--haystack", "moby-dick", "--haystack", "frankenstein", "--shared-reading"),
+        *("--mode", "exact,int8", "--json", tmp_path / "needle.json"),
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "needle.json").read_text(encoding="utf-8"))
+    assert report["complete"] and report["settings"]["shared_reading"] is True
+    assert [(cell["book"], cell["mode"], cell["depth"]) for cell in report["cells"]] == [
+        (book, mode, depth)
+        for book in ("moby-dick", "frankenstein")
+        for mode in ("exact", "int8")
+        for depth in (0.0, 0.5, 1.0)
+    ]
