@@ -288,6 +288,8 @@ def main() -> None:
     logging.getLogger("kvpress").setLevel(logging.ERROR)  # KVzip warns of its cost each time it is made
     lines = arguments.prompts.read_text(encoding="utf-8").splitlines()
     prompts = [json.loads(line) for line in lines if line]
+    if not prompts:
+        sys.exit(f"{arguments.prompts}: no prompts; export them with lcdoc eval needle --export")
     comparison = Comparison(arguments.model, arguments.device)
     report = resume(arguments.result, new_report(arguments, comparison))
     done = {Setting(row["press"], row["kind"], row["kept_share"]) for row in report["results"]}
