@@ -161,7 +161,7 @@ class Comparison:
         }
         return {
             **described,
-            "document_tokens": len(prompt["document_ids"]),
+            "prompt_tokens": len(prompt["document_ids"]) + len(prompt["question_ids"]),
             "question_tokens": len(prompt["question_ids"]),
             "kv_bytes": sum(layer.keys.nbytes + layer.values.nbytes for layer in layers),
             "attended_share": round(self._attended_share(pressed), 4),
