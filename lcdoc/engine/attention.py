@@ -11,6 +11,7 @@ from transformers import AttentionInterface
 
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.cache import Buffer, layer_of
+from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.kernels.attend import attend, merge
 
@@ -52,17 +53,16 @@ def attention_forward(
     group_size = query.shape[1] // key.shape[1]
     groups = layer.groups(key, value, sliding_window)
     if len(groups) == 1:
-        output = _attend_group(query, key, value, groups[0][1], scale, softcap, s_aux).transpose(1, 2)
-        return output, None
+        output = _attend_group(query, key, value, groups[0][1], layer.observing, scale, softcap, s_aux)
+        return output.transpose(1, 2), None
     output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     for group, buffer in groups:
         kv_heads = list(group.kv_heads)
         heads = [h * group_size + i for h in group.kv_heads for i in range(group_size)]
         aux = None if s_aux is None else s_aux[heads]
-        new = key[:, kv_heads], value[:, kv_heads]
-        output[:, :, heads] = _attend_group(query[:, heads], *new, buffer, scale, softcap, aux).transpose(
-            1, 2
-        )
+        part = query[:, heads], key[:, kv_heads], value[:, kv_heads]
+        result = _attend_group(*part, buffer, layer.observing, scale, softcap, aux)
+        output[:, :, heads] = result.transpose(1, 2)
     return output, None
 
 
@@ -71,6 +71,7 @@ def _attend_group(
     keys: torch.Tensor,
     values: torch.Tensor,
     buffer: Buffer,
+    observing: bool,
     scale: float,
     softcap: float | None,
     s_aux: torch.Tensor | None,
@@ -78,7 +79,11 @@ def _attend_group(
     """One head group's output [1, heads, length, head_dim]."""
     output, lse = attend_buffer(query, keys, values, buffer, scale, softcap)
     if s_aux is not None:
-        output = output * torch.sigmoid(lse - s_aux.float()[:, None]).unsqueeze(-1).to(output.dtype)
+        aux = s_aux.float()[:, None]
+        output = output * torch.sigmoid(lse - aux).unsqueeze(-1).to(output.dtype)
+        lse = torch.logaddexp(lse, aux)
+    if observing and isinstance(buffer, EvictingBuffer):
+        buffer.observe(query, lse, scale, softcap)
     return output
 
 
@@ -99,6 +104,8 @@ def attend_buffer(
         return _attend_window(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, PagedBuffer):
         return _attend_pages(query, keys, values, buffer, scale, softcap)
+    if isinstance(buffer, EvictingBuffer):
+        return _attend_kept(query, keys, values, buffer, scale, softcap)
     return _attend_full(query, keys, values, buffer, scale, softcap)
 
 
@@ -134,6 +141,33 @@ def _attend_pages(
         total = merge([total, attend(query, past_keys, past_values, scale=scale, softcap=softcap)])
     buffer.append(keys, values)
     return total[0].to(query.dtype), total[1]
+
+
+def _attend_kept(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    buffer: EvictingBuffer,
+    scale: float,
+    softcap: float | None,
+) -> Part:
+    """Every query sees what each of its heads kept, and all that came since the last eviction."""
+    num_tail = buffer.num_tail
+    buffer.append(keys, values)
+    if keys.shape[2] == 1:
+        recent = attend(query, *buffer.tail(), scale=scale, softcap=softcap)
+    else:
+        recent = _attend_causal(query, *buffer.tail(), num_tail, scale, softcap)
+    group_size = query.shape[1] // keys.shape[1]
+    outputs, lses = [], []
+    for head in range(keys.shape[1]):
+        span = slice(head * group_size, (head + 1) * group_size)
+        parts = [(recent[0][:, span], recent[1][:, span])]
+        parts += [attend(query[:, span], *pair, scale=scale, softcap=softcap) for pair in buffer.kept(head)]
+        output, lse = merge(parts)
+        outputs.append(output)
+        lses.append(lse)
+    return torch.cat(outputs, dim=1), torch.cat(lses, dim=1)
 
 
 def _attend_causal(

@@ -7,11 +7,14 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
+from lcdoc.engine.evicting_buffer import EvictingBuffer
+from lcdoc.engine.eviction import Eviction
+from lcdoc.engine.eviction.allocation import choose_kept
 from lcdoc.engine.heads import HeadGroup, HeadSplit
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.errors import ModelError
 
-Buffer = FullBuffer | SinkWindowBuffer | PagedBuffer
+Buffer = FullBuffer | SinkWindowBuffer | PagedBuffer | EvictingBuffer
 
 # How a retrieval head's keys and values may be stored; "model" is the dtype the model computes in.
 KV_BITS = {"bfloat16": 16, "int8": 8, "int4": 4}
@@ -27,10 +30,18 @@ class LayerCache(CacheLayerMixin):
 
     is_sliding = False
 
-    def __init__(self, layer_idx: int, split: HeadSplit, capacity_tokens: int, kv_dtype: str) -> None:
+    def __init__(
+        self,
+        layer_idx: int,
+        split: HeadSplit,
+        capacity_tokens: int,
+        kv_dtype: str,
+        eviction: Eviction | None = None,
+    ) -> None:
         super().__init__()
         self.layer_idx, self.split = layer_idx, split
-        self.capacity_tokens, self.kv_dtype = capacity_tokens, kv_dtype
+        self.capacity_tokens, self.kv_dtype, self.eviction = capacity_tokens, kv_dtype, eviction
+        self.observing = False  # whether the queries of the pass under way are evidence for eviction
         self._groups: list[tuple[HeadGroup, Buffer]] = []
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -60,6 +71,9 @@ class LayerCache(CacheLayerMixin):
     def _new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
         if group.recent_size is None:
             bits = KV_BITS.get(self.kv_dtype)
+            if self.eviction is not None:
+                near = torch.bfloat16 if bits == 16 else keys.dtype
+                return EvictingBuffer(keys, values, self.eviction, near)
             if bits is not None and bits < keys.itemsize * 8:
                 return PagedBuffer(keys, values, bits, self.capacity_tokens)
         elif group.sink_size + group.recent_size < self.capacity_tokens:
@@ -103,13 +117,19 @@ class DocumentCache(Cache):
     layers: list[LayerCache]  # type: ignore[assignment]
 
     def __init__(
-        self, num_layers: int, split: HeadSplit, capacity_tokens: int, kv_dtype: str = "model"
+        self,
+        num_layers: int,
+        split: HeadSplit,
+        capacity_tokens: int,
+        kv_dtype: str = "model",
+        eviction: Eviction | None = None,
     ) -> None:
         """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
-        kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype."""
-        super().__init__(
-            layers=[LayerCache(idx, split, capacity_tokens, kv_dtype) for idx in range(num_layers)]
-        )
+        kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
+        eviction: what retrieval heads may drop, when `evict` is called; None for nothing."""
+        self.eviction = eviction
+        layers = [LayerCache(idx, split, capacity_tokens, kv_dtype, eviction) for idx in range(num_layers)]
+        super().__init__(layers=layers)
 
     def mark(self) -> list[list[object]]:
         """A point to return to with `rewind`; needs at least one token read."""
@@ -119,6 +139,35 @@ class DocumentCache(Cache):
         """Forgets all that was read since the mark, exactly."""
         for layer, marks in zip(self.layers, mark, strict=True):
             layer.rewind(marks)
+
+    def observe(self, observing: bool) -> None:
+        """Whether the queries of the passes to come are evidence for eviction."""
+        for layer in self.layers:
+            layer.observing = observing
+
+    def forget_scores(self) -> None:
+        """Before a new round of observing."""
+        for buffer in self.evicting:
+            buffer.forget_scores()
+
+    @property
+    def evicting(self) -> list[EvictingBuffer]:
+        """The buffers that drop tokens; none before the first token."""
+        return [buffer for _, buffer in self.groups() if isinstance(buffer, EvictingBuffer)]
+
+    def evict(self) -> None:
+        """Drops the tokens with the lowest scores, over all layers and heads, until what is kept is what it may be."""
+        assert self.eviction is not None
+        buffers = self.evicting
+        scores, protected = [], []
+        for buffer in buffers:
+            found = buffer.candidates()
+            scores += found[0]
+            protected += found[1]
+        masks = choose_kept(scores, protected, self.eviction.keep_tokens, self.eviction.policy.shares)
+        for buffer in buffers:
+            buffer.keep(masks[: buffer.num_heads])
+            del masks[: buffer.num_heads]
 
     @property
     def nbytes(self) -> int:

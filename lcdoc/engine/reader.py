@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from lcdoc.engine.cache import DocumentCache
+from lcdoc.engine.eviction import Eviction
+from lcdoc.engine.eviction.policy import CHUNK, QUESTION
 from lcdoc.engine.heads import HeadSplit
 
 Mark = tuple[list[list[object]], torch.Tensor]
@@ -25,13 +27,15 @@ class Reader:
         capacity_tokens: int,
         chunk_tokens: int = 1024,
         kv_dtype: str = "model",
+        eviction: Eviction | None = None,
     ) -> None:
         """model: a transformers causal language model loaded with lcdoc's attention implementation.
-        capacity_tokens: the most tokens that will be read and decoded together. kv_dtype: see DocumentCache."""
+        capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction:
+        see DocumentCache."""
         self.model = model
         self.chunk_tokens = chunk_tokens
         num_layers = model.config.get_text_config().num_hidden_layers
-        self.cache = DocumentCache(num_layers, split, capacity_tokens, kv_dtype)
+        self.cache = DocumentCache(num_layers, split, capacity_tokens, kv_dtype, eviction)
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
 
     @property
@@ -51,6 +55,62 @@ class Reader:
             self.logits = self._forward(chunk)[-1]
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
+
+    @torch.inference_mode()
+    def read(
+        self,
+        token_ids: Sequence[int],
+        on_chunk: Callable[[int], None] | None = None,
+        *,
+        questions: Sequence[Sequence[int]] = (),
+        repeat_ids: Sequence[int] = (),
+    ) -> None:
+        """Reads a document: as prefill, and after each chunk drops what eviction gives up.
+
+        questions: token ids of each question that will be asked, as far as they are known; a policy that listens to
+        questions needs one. repeat_ids: those of a request to repeat the text, for a policy that listens to that.
+        """
+        for start in range(0, len(token_ids), self.chunk_tokens):
+            chunk = token_ids[start : start + self.chunk_tokens]
+            probes = self._probes(questions, [*repeat_ids, *chunk])
+            self._read_chunk(chunk, probes)
+            if on_chunk is not None:
+                on_chunk(start + len(chunk))
+
+    def _probes(self, questions: Sequence[Sequence[int]], repeat: Sequence[int]) -> Sequence[Sequence[int]]:
+        """What is put to the model after a chunk, and taken back."""
+        eviction = self.cache.eviction
+        if eviction is None or eviction.policy.listens == CHUNK:
+            return ()
+        return questions if eviction.policy.listens == QUESTION else (repeat,)
+
+    def _read_chunk(self, chunk: Sequence[int], probes: Sequence[Sequence[int]]) -> None:
+        eviction = self.cache.eviction
+        if eviction is None:
+            return self.prefill(chunk)
+        overfull = self.seen_tokens + len(chunk) > eviction.keep_tokens
+        scoring = overfull or eviction.policy.accumulates
+        if not eviction.policy.accumulates:
+            self.cache.forget_scores()
+        self.cache.observe(scoring and not probes)
+        try:
+            self.prefill(chunk)
+            if scoring and probes:
+                self._observe(probes)
+        finally:
+            self.cache.observe(False)
+        if overfull:
+            self.cache.evict()
+
+    def _observe(self, probes: Sequence[Sequence[int]]) -> None:
+        """Lets the cache watch what each probe attends to, and takes it back."""
+        mark = self.mark()
+        self.cache.observe(True)
+        for probe in probes:
+            try:
+                self.prefill(probe)
+            finally:
+                self.rewind(mark)
 
     @torch.inference_mode()
     def decode(

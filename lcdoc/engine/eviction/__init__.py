@@ -1,0 +1,41 @@
+"""Dropping keys and values that are least likely to be needed: one file and one score per policy."""
+
+from dataclasses import dataclass
+
+from lcdoc.engine.eviction.expected import ExpectedAttention
+from lcdoc.engine.eviction.h2o import HeavyHitters
+from lcdoc.engine.eviction.keydiff import DistinctKeys
+from lcdoc.engine.eviction.policy import Policy
+from lcdoc.engine.eviction.question import QuestionProbe
+from lcdoc.engine.eviction.recent import Recent
+from lcdoc.engine.eviction.reconstruct import Reconstruction
+from lcdoc.engine.eviction.snapkv import ObservationWindow
+from lcdoc.engine.eviction.tova import LastToken
+
+POLICIES: dict[str, Policy] = {
+    policy.name: policy
+    for policy in (
+        Recent(),
+        HeavyHitters(),
+        ObservationWindow(),
+        LastToken(),
+        DistinctKeys(),
+        ExpectedAttention(),
+        Reconstruction(),
+        QuestionProbe(),
+    )
+}
+
+# Never evicted: a head without its first tokens breaks, and one without its last loses the thread.
+SINK_TOKENS = 16
+RECENT_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """policy: who judges. keep_tokens: held per retrieval head after each chunk, on average over the heads.
+    tail_tokens: room for what is read before the next eviction: a chunk and a probe, or questions and answers."""
+
+    policy: Policy
+    keep_tokens: int
+    tail_tokens: int
