@@ -16,9 +16,17 @@ class Seconds:
 
 
 def predict_seconds(
-    shape: ModelShape, rung: Rung, rates: Rates, *, tokens: int, answer_tokens: int, layer_weights: int
+    shape: ModelShape,
+    rung: Rung,
+    rates: Rates,
+    *,
+    tokens: int,
+    answer_tokens: int,
+    layer_weights: int,
+    step_bytes: int,
 ) -> Seconds:
-    """tokens: all that is read. layer_weights: those of the layers that one token is multiplied with."""
+    """tokens: all that is read. layer_weights: those of the layers that one token is multiplied with. step_bytes: of
+    all weights that each token of an answer is multiplied with."""
     chunk_tokens = min(rung.chunk_tokens, tokens)
     flops = prefill_flops(
         shape, rung.split, tokens=tokens, chunk_tokens=chunk_tokens, layer_weights=layer_weights
@@ -32,9 +40,7 @@ def predict_seconds(
         + unpack_s * past_tokens(tokens, chunk_tokens)
         + steps_s * -(-tokens // chunk_tokens)
     )
-    # The head's weights are multiplied with every token of an answer, those of the embeddings never.
-    weights_bytes = (layer_weights + shape.hidden_size * shape.vocab_size) * shape.dtype.itemsize
-    token_s = steps_s + (weights_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * tokens
+    token_s = steps_s + (step_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * tokens
     return Seconds(prefill_s, answer_tokens * token_s)
 
 

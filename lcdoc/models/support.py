@@ -39,11 +39,14 @@ class WeightCount:
 
 def count_weights(config: "PretrainedConfig") -> WeightCount:
     """Counts without allocating any. Raises ModelError for a model that lcdoc can't read with."""
+    import torch
+
     model = _without_weights(config)
     text = config.get_text_config(decoder=True)
-    embeddings, per_token = model.get_input_embeddings().weight, 0
-    for name, weight in model.get_decoder().named_parameters():
-        if weight.dim() == 2 and weight is not embeddings:
+    decoder, per_token = model.get_decoder(), 0
+    embeddings = {part.weight for part in decoder.modules() if isinstance(part, torch.nn.Embedding)}
+    for name, weight in decoder.named_parameters():
+        if weight.dim() == 2 and weight not in embeddings:
             per_token += weight.numel()
         elif weight.dim() == 3 and ".experts." in name:
             used = getattr(text, "num_experts_per_tok", None) or weight.shape[0]

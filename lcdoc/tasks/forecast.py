@@ -37,13 +37,15 @@ class Way:
 
 @dataclass(frozen=True)
 class Forecast:
-    """ways: the least lossy first. chosen: that which `ask` would take; None where none fits, and refusal says why.
-    exact: what would make an exact reading fit; None where the chosen way is exact."""
+    """weights_bytes: as they are loaded. ways: the least lossy first. chosen: that which `ask` would take; None where
+    none fits, and refusal says why. exact: what would make an exact reading fit; None where the chosen way is exact.
+    """
 
     subject: Subject
     place: Place
     need: Need
     weights: WeightCount
+    weights_bytes: int
     window: int
     capacity_tokens: int
     ways: tuple[Way, ...]
@@ -52,10 +54,6 @@ class Forecast:
     exact: ExactChange | None
     notes: tuple[str, ...]
     calibration: Calibration | None
-
-    @property
-    def weights_bytes(self) -> int:
-        return self.weights.total * self.place.dtype.itemsize
 
 
 def make_forecast(
@@ -105,6 +103,7 @@ def make_forecast(
         place=place,
         need=need,
         weights=weights,
+        weights_bytes=shape.weights_bytes,
         window=window,
         capacity_tokens=capacity_tokens,
         ways=ways,
@@ -142,6 +141,8 @@ def _seconds(
 ) -> Seconds | None:
     if calibration is None:
         return None
+    # The head's weights are multiplied with every token of an answer, those of the embeddings never.
+    step_weights = min(weights.per_token + shape.hidden_size * shape.vocab_size, weights.total)
     return predict_seconds(
         shape,
         rung,
@@ -149,4 +150,5 @@ def _seconds(
         tokens=need.document_tokens + need.prompt_tokens,
         answer_tokens=need.max_new_tokens,
         layer_weights=weights.per_token,
+        step_bytes=shape.weights_bytes * step_weights // weights.total,
     )

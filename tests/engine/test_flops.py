@@ -84,11 +84,11 @@ def test_seconds_by_hand():
         ladder(SHAPE, capacity_tokens=12, chunk_tokens=4, base_bytes=0, limits=Limits(), profile=None)
     )
     exact, int8 = rungs[0], next(rung for rung in rungs if rung.kv_dtype == "int8")
-    options = {"tokens": 10, "answer_tokens": 2, "layer_weights": 5000}
+    options = {"tokens": 10, "answer_tokens": 2, "layer_weights": 5000, "step_bytes": 32_800}
     seconds = predict_seconds(SHAPE, exact, RATES, **options)
     linear_s, causal_s, dense_s, steps_s = 100_000 / 1000, 50 * 128 / 64, 32 * 128 / 128, 3 * 2 * 0.5
     assert seconds.prefill_s == pytest.approx(linear_s + causal_s + dense_s + steps_s)
-    token_s = 2 * 0.5 + ((5000 + 32 * 100) * 4 + exact.kv_bytes) / 1000
+    token_s = 2 * 0.5 + (32_800 + exact.kv_bytes) / 1000
     assert seconds.answer_s == pytest.approx(2 * token_s)
     rounded = predict_seconds(SHAPE, int8, RATES, **options)
     unpack_s = 2 * 2 * 8 / 160  # for each token held, of the first layer alone
@@ -99,8 +99,9 @@ def test_seconds_by_hand():
 
 def test_longer_takes_longer():
     [exact, *_] = ladder(SHAPE, capacity_tokens=9000, chunk_tokens=512, base_bytes=0, limits=Limits())
+    options = {"answer_tokens": 1, "layer_weights": 5000, "step_bytes": 1}
     times = [
-        predict_seconds(SHAPE, exact, RATES, tokens=tokens, answer_tokens=1, layer_weights=5000).prefill_s
+        predict_seconds(SHAPE, exact, RATES, tokens=tokens, **options).prefill_s
         for tokens in (1, 100, 1000, 2000, 4000, 8000)
     ]
     assert all(later > 1.9 * earlier for earlier, later in pairwise(times[2:]))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import MixtralConfig
+from transformers import GPT2Config, MixtralConfig
 
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.models import count_weights, load_config_file, num_parameters
@@ -35,6 +35,13 @@ def test_of_experts_only_those_that_a_token_is_sent_to():
     attention, router, expert = 2 * 32 * 32 + 2 * 32 * 16, 8 * 32, 3 * 32 * 48
     assert weights.per_token == 2 * (attention + router + 2 * expert)
     assert weights.total == 2 * (attention + router + 8 * expert + 2 * 32) + 32 + 2 * 100 * 32
+
+
+def test_embeddings_of_positions_are_not_multiplied_with():
+    config = GPT2Config(vocab_size=100, n_positions=50, n_embd=32, n_layer=2, n_head=4)
+    weights = count_weights(config)
+    assert weights.per_token == 2 * (3 + 1 + 4 + 4) * 32 * 32
+    assert weights.total > weights.per_token + (100 + 50) * 32
 
 
 @pytest.mark.parametrize(
