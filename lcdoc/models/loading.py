@@ -10,6 +10,7 @@ from lcdoc.models.foreign import quiet_transformers
 from lcdoc.models.importing import import_transformers
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # The only way files are ever opened: on this machine, and without running code that came with them.
@@ -60,33 +61,45 @@ def load_tokenizer(files: ModelFiles) -> "PreTrainedTokenizerBase":
 
 
 def load_model(
-    files: ModelFiles, *, device: str = "auto", dtype: str = "auto", attn_implementation: str
+    files: ModelFiles,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    weights: str = "model",
+    attn_implementation: str,
 ) -> "PreTrainedModel":
     """The model on its device, ready to read: in eval mode, without gradients.
 
-    attn_implementation: the name of a registered attention function. Raises ModelError for models that
+    weights: "model" as it computes, or "bf16", "int8", "int4": what its linear layers are rounded to as they are
+    loaded. attn_implementation: the name of a registered attention function. Raises ModelError for models that
     lcdoc can't read with and for damaged weights, DoesNotFitError where they exceed the GPU.
     """
     config = load_config(files)
     from torch import OutOfMemoryError
 
-    from lcdoc.models.placement import choose_device, choose_dtype, dtype_name
-    from lcdoc.models.support import supported_class
+    from lcdoc.models.heap import large_blocks_apart
+    from lcdoc.models.placement import choose_device, choose_dtype, dtype_name, stored_weights
+    from lcdoc.models.support import is_rounded, supported_class
 
     model_class = supported_class(config, files.name)
     placed = choose_device(device)
     number_format = choose_dtype(dtype, placed)
+    weights = stored_weights(weights, number_format)
     folder = _folder(files, dtype_name(number_format))
-    with quiet_transformers(f"{files.name}: the weights can't be loaded"):
+    with quiet_transformers(f"{files.name}: the weights can't be loaded"), large_blocks_apart():
+        options = _rounding(config, weights, files.name)
+        if placed.type == "cpu" and not is_rounded(config):
+            options |= _converted_apart(folder, number_format, weights)
         try:
             loaded: Any = model_class.from_pretrained(
-                folder,
+                None if "state_dict" in options else folder,
                 config=config,
                 dtype=number_format,
                 device_map={"": placed},
                 attn_implementation=attn_implementation,
                 use_safetensors=True,
                 output_loading_info=True,
+                **options,
                 **LOCAL_ONLY,
             )
         except OutOfMemoryError as error:
@@ -99,6 +112,33 @@ def load_model(
         raise ModelError(f"{files.name}: the weights lack {len(missing)} tensors, {missing[0]} the first")
     ready: PreTrainedModel = model.eval().requires_grad_(False)
     return ready
+
+
+def _rounding(config: "PretrainedConfig", weights: str, name: str) -> dict[str, Any]:
+    """What tells transformers to round weights while loading. Raises ModelError where they are rounded already."""
+    from lcdoc.models.rounding import RoundingConfig, register
+    from lcdoc.models.support import is_rounded
+
+    if weights == "model":
+        return {}
+    if is_rounded(config):
+        raise ModelError(f"{name}: its weights are rounded already; leave out --weights {weights}")
+    register()
+    return {"quantization_config": RoundingConfig(weights)}
+
+
+def _converted_apart(folder: Path, dtype: "torch.dtype", weights: str) -> dict[str, Any]:
+    """Where the files hold other numbers than the model will: their tensors, to be read one at a time."""
+    from transformers import GenerationConfig
+
+    from lcdoc.models.stored_tensors import stored_tensors
+
+    stored = stored_tensors(folder)
+    if weights == "model" and all(tensor.dtype == dtype for tensor in stored.values()):
+        return {}
+    if not (folder / "generation_config.json").is_file():
+        return {"state_dict": stored}
+    return {"state_dict": stored, "generation_config": GenerationConfig.from_pretrained(folder)}
 
 
 def _folder(files: ModelFiles, dtype: str | None = None) -> Path:

@@ -43,6 +43,13 @@ def choose_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
     return chosen
 
 
+def stored_weights(weights: str, dtype: "torch.dtype") -> str:
+    """What --weights comes to: a model that computes in bfloat16 has its weights in it anyway."""
+    import torch
+
+    return "model" if weights == "bf16" and dtype == torch.bfloat16 else weights
+
+
 def dtype_name(dtype: "torch.dtype") -> str:
     return str(dtype).removeprefix("torch.")
 

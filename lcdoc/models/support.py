@@ -28,6 +28,12 @@ def supported_class(config: "PretrainedConfig", name: str) -> "type[PreTrainedMo
     return model_class
 
 
+def is_rounded(config: "PretrainedConfig") -> bool:
+    """Whether the files themselves hold weights of a few bits, in a format that transformers knows."""
+    text = config.get_text_config(decoder=True)
+    return any(getattr(part, "quantization_config", None) is not None for part in (config, text))
+
+
 @dataclass(frozen=True)
 class WeightCount:
     """total: weights of the model, those it shares counted once. per_token: those of the layers' matrices that one
