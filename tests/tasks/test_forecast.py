@@ -1,0 +1,104 @@
+"""lcdoc.tasks.forecast: what would make a reading exact, and what can't be planned at all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lcdoc.cli.plan_words import budget_text, exact_line
+from lcdoc.config import ReadSettings
+from lcdoc.engine.memory import MemoryMeter
+from lcdoc.errors import UsageError
+from lcdoc.tasks.forecast import Forecast, make_forecast
+from lcdoc.tasks.place import Place
+from lcdoc.tasks.subject import Subject
+
+LLAMA_3_8B = Path(__file__).parents[1] / "data" / "configs" / "llama-3-8b.json"
+
+
+@pytest.fixture(autouse=True)
+def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No CUDA device is here, whatever the machine has."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def forecast(tokens: int, budget: str | None = "24GB", recalibrate: bool = False, **settings) -> Forecast:
+    read = ReadSettings(**{"device": "cuda", "budget": budget, **settings})
+    said: list[str] = []
+    made = make_forecast(
+        Subject.of_config(tokens, LLAMA_3_8B), read, 512, recalibrate=recalibrate, say=said.append
+    )
+    assert not said, "nothing is measured for a device that isn't here"
+    return made
+
+
+@pytest.mark.parametrize("tokens", [100_000, 1_000_000, 1 << 20])
+def test_the_budget_that_is_advised_reads_exactly_and_one_byte_less_than_needed_does_not(tokens: int) -> None:
+    made = forecast(tokens)
+    assert made.exact is not None and made.exact.possible
+    size = budget_text(made.exact.budget_bytes)
+    assert f"--budget {size};" in exact_line(made)
+    assert forecast(tokens, size).exact is None
+    assert forecast(tokens, f"{made.exact.budget_bytes}B").exact is None
+    less = forecast(tokens, f"{made.exact.budget_bytes - 1}B")
+    assert less.chosen is not None and less.chosen.rung.loss
+
+
+def test_the_most_tokens_that_are_read_exactly() -> None:
+    made = forecast(1_000_000)
+    assert made.exact is not None
+    most = made.exact.tokens
+    assert f"no more than {most:,} tokens" in exact_line(made)
+    assert forecast(most).exact is None
+    assert forecast(most + 1).exact is not None
+
+
+def test_a_lossy_mode_that_was_asked_for_is_what_to_change() -> None:
+    made = forecast(8000, mode="stream", kv_dtype="int8")
+    assert made.chosen is not None and made.chosen.rung.loss
+    assert exact_line(made) == "to read it exactly: --mode exact --kv-dtype model within this budget"
+    assert forecast(8000, mode="exact", kv_dtype="model").exact is None
+
+
+def test_weights_beyond_the_budget_leave_room_for_nothing() -> None:
+    made = forecast(1000, "10GB")
+    assert made.chosen is None and made.refusal is not None and not any(way.fits for way in made.ways)
+    assert made.exact is not None and made.exact.tokens == 0
+    assert "a smaller --model" in exact_line(made)
+
+
+def test_float32_elsewhere_takes_twice_the_weights() -> None:
+    half, full = forecast(1000), forecast(1000, "64GB", dtype="float32")
+    assert full.weights_bytes == 2 * half.weights_bytes == 4 * 8_030_261_248
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"budget": None}, "--budget 24GB"),
+        ({"budget": "50%"}, "50%"),
+        ({"recalibrate": True}, "--recalibrate"),
+        ({"mode": "duo"}, "--profile"),
+        ({"profile": "gone.yaml"}, "gone.yaml"),
+        ({"mode": "exact", "kv_dtype": "int8"}, "--kv-dtype int8"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_planned(settings: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        forecast(1000, **settings)
+
+
+def test_a_device_of_this_machine_is_measured_as_ask_measures_it() -> None:
+    place = Place.of(ReadSettings(device="cpu", budget="7GB", dtype="float32"))
+    meter = MemoryMeter(place.device)
+    assert place.here and place.total_bytes == meter.total_bytes() and place.budget_bytes == 7 * 10**9
+    assert abs(place.base_bytes - meter.base_bytes()) < 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(5_123_000_000, "5.2GB"), (5_100_000_000, "5.1GB"), (640_000_001, "641MB"), (10**9, "1.0GB")],
+)
+def test_sizes_as_the_budget_takes_them(size_bytes: int, text: str) -> None:
+    assert budget_text(size_bytes) == text
