@@ -17,7 +17,8 @@ class Grid:
 
     lengths: tokens of each document. depths: how many, evenly from start to end. seeds: how many, from 0.
     books: names of shipped ones, or files. shared_reading: the needles of all depths are hidden in one document,
-    which is read once and asked for each of them. Raises UsageError for a value that is not allowed.
+    which is read once and asked for each of them; that is harder than a needle alone. Raises UsageError for a value
+    that is not allowed.
     """
 
     lengths: tuple[int, ...] = (1000, 4000, 7000)

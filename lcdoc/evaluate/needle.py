@@ -85,24 +85,29 @@ def make_questions(haystack: Haystack, grid: Grid) -> Iterator[Question]:
 def make_groups(haystack: Haystack, grid: Grid) -> Iterator[Group]:
     """The prompts over one book, token for token what `lcdoc ask` makes of such a file and question.
 
-    A group is asked of one document: a question alone, or with a shared reading those of all depths.
+    A group is asked of one document: a question alone, or with a shared reading those of all depths. There the
+    templates take turns from depth to depth, so that needles are told apart by more than their keys.
     """
-    shares = grid.depth_shares
-    for template in grid.templates:
+    shares, templates = grid.depth_shares, grid.templates
+    for first, template in enumerate(templates):
+        turns = [templates[(first + idx) % len(templates)] for idx in range(len(shares))]
         for length in grid.lengths:
             if grid.shared_reading:
                 for seed in range(grid.seeds):
-                    yield _group(haystack, template, length, shares, seed)
+                    yield _group(haystack, turns, length, shares, seed)
             else:
                 for depth in shares:
                     for seed in range(grid.seeds):
-                        yield _group(haystack, template, length, (depth,), seed)
+                        yield _group(haystack, [template], length, (depth,), seed)
 
 
-def _group(haystack: Haystack, template: str, length: int, depths: tuple[float, ...], seed: int) -> Group:
+def _group(
+    haystack: Haystack, templates: list[str], length: int, depths: tuple[float, ...], seed: int
+) -> Group:
+    """templates, depths: a needle for each."""
     prompt = Prompt.from_tokenizer(haystack.tokenizer)
     needles: list[Needle] = []
-    for depth in depths:
+    for template, depth in zip(templates, depths, strict=True):
         needles.append(draw_needle(template, f"{length} {depth} {seed}", needles))
     sentences = [(needle.sentence, depth) for needle, depth in zip(needles, depths, strict=True)]
     placed = haystack.place_all(sentences, length_tokens=length, seed=seed)
@@ -121,7 +126,7 @@ def _group(haystack: Haystack, template: str, length: int, depths: tuple[float, 
             document_ids=document_ids,
             question_ids=prompt.question_ids(needle.question, first=True),
         )
-        for needle, depth, place in zip(needles, depths, placed, strict=True)
+        for template, needle, depth, place in zip(templates, needles, depths, placed, strict=True)
     )
 
 

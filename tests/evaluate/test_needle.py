@@ -13,9 +13,10 @@ from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.evaluate.grid import Cell, Grid, score
 from lcdoc.evaluate.haystack import Haystack
 from lcdoc.evaluate.modes import switch
-from lcdoc.evaluate.needle import NeedleTest, is_right
+from lcdoc.evaluate.needle import NeedleTest, is_right, make_groups
 from lcdoc.evaluate.stock import StockReader
 from lcdoc.evaluate.templates import TEMPLATES, Needle, draw_needle
+from lcdoc.models import load_tokenizer, resolve
 from lcdoc.tasks.ask import Reading
 
 SMALL = Grid(lengths=(300, 900), depths=2, seeds=2, modes=("exact", "stream", "stock"))
@@ -156,6 +157,21 @@ def test_templates_and_books_multiply_the_questions(tiny_model: Path) -> None:
     assert report["complete"] and report["score"]["exact"]["200"]["cells"] == 8
     assert report["settings"]["template"] == "magic,festival"
     assert report["settings"]["haystack"] == "frankenstein,moby-dick"
+
+
+def test_in_a_shared_reading_templates_take_turns_and_each_comes_to_every_depth(tiny_model: Path) -> None:
+    grid = Grid(
+        lengths=(400,), depths=2, seeds=1, templates=("magic", "festival", "password"), shared_reading=True
+    )
+    haystack = Haystack.open("frankenstein", load_tokenizer(resolve(str(tiny_model))))
+    groups = [
+        [(question.template, question.depth) for question in group] for group in make_groups(haystack, grid)
+    ]
+    assert groups == [
+        [("magic", 0.0), ("festival", 1.0)],
+        [("festival", 0.0), ("password", 1.0)],
+        [("password", 0.0), ("magic", 1.0)],
+    ]
 
 
 def test_every_cell_is_read_in_every_mode(finished: NeedleTest) -> None:
