@@ -19,7 +19,7 @@ LLAMA_3_8B = Path(__file__).parents[1] / "data" / "configs" / "llama-3-8b.json"
 LLAMA = ("--model-config", str(LLAMA_3_8B))
 # A device elsewhere needs no measuring.
 ELSEWHERE = ("--device", "cuda", "--budget", "24GB")
-LLAMA_WEIGHTS_BYTES = 2 * 8_030_261_248
+LLAMA_PARAMETERS = 8_030_261_248
 
 
 def checked(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -119,14 +119,16 @@ def test_llama_3_8b_at_a_million_tokens_by_hand(lcdoc: Run) -> None:
     plan = checked(done)
     tokens = 1_000_000 + 256 + 512
     assert plan["tokens"] == {"document": 1_000_000, "prompt": 256, "max_new": 512, "capacity": tokens}
-    assert plan["model"]["weights_bytes"] == LLAMA_WEIGHTS_BYTES
+    assert plan["model"]["parameters"] == LLAMA_PARAMETERS
+    weights_bytes = plan["model"]["weights_bytes"]
+    assert (
+        0 <= weights_bytes - 2 * LLAMA_PARAMETERS < 1024
+    )  # and the few numbers that positions are turned by
     assert plan["device"] == {"name": "cuda", "here": False, "base_bytes": 0, "total_bytes": None}
     assert plan["budget_bytes"] == 24_000_000_000
     exact = plan["ways"][0]
     assert exact["kv_bytes"] == 2 * 32 * 8 * 128 * 2 * tokens
-    assert exact["predicted_peak_bytes"] == (
-        LLAMA_WEIGHTS_BYTES + exact["kv_bytes"] + exact["workspace_bytes"]
-    )
+    assert exact["predicted_peak_bytes"] == weights_bytes + exact["kv_bytes"] + exact["workspace_bytes"]
     assert not any(way["fits"] or way["chosen"] for way in plan["ways"]) and plan["chosen"] is None
     assert plan["calibration"] is None and exact["prefill_s"] is None and exact["answer_s"] is None
     least = min(way["predicted_peak_bytes"] for way in plan["ways"])

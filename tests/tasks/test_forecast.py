@@ -69,7 +69,9 @@ def test_weights_beyond_the_budget_leave_room_for_nothing() -> None:
 
 def test_float32_elsewhere_takes_twice_the_weights() -> None:
     half, full = forecast(1000), forecast(1000, "64GB", dtype="float32")
-    assert full.weights_bytes == 2 * half.weights_bytes == 4 * 8_030_261_248
+    # And the few numbers that positions are turned by.
+    assert 0 <= half.weights_bytes - 2 * 8_030_261_248 < 1024
+    assert 0 <= full.weights_bytes - 4 * 8_030_261_248 < 1024
 
 
 @pytest.mark.parametrize(
