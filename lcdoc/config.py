@@ -16,6 +16,7 @@ from lcdoc.errors import UsageError
 
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda|cuda:\d+")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
+WEIGHTS = ("model", "bf16", "int8", "int4")
 MODES = ("auto", "exact", "stream", "duo")
 KV_DTYPES = ("auto", "model", "bfloat16", "int8", "int4")
 BUDGET_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%|[KMGT]?i?B)", re.IGNORECASE)
@@ -31,6 +32,7 @@ class ReadSettings:
 
     model: a name, a hub id, a folder or a .gguf file; None means the default model.
     device: "auto", "cpu", "cuda" or "cuda:N". profile: path or name of a head profile.
+    weights: how the model's linear layers are stored; "model" is as it computes.
     budget: most memory of the device, such as "24GB", "512MiB" or "50%"; None is what is free, less a margin.
     kv_dtype: how retrieval heads' keys and values are stored; "auto" leaves it to the budget.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
@@ -40,6 +42,7 @@ class ReadSettings:
     model: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    weights: str = "model"
     mode: str = "auto"
     profile: str | None = None
     budget: str | None = None
@@ -57,6 +60,7 @@ class ReadSettings:
         if not DEVICE_PATTERN.fullmatch(self.device):
             raise UsageError(f"device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
         _check_choice("dtype", self.dtype, DTYPES)
+        _check_choice("weights", self.weights, WEIGHTS)
         _check_choice("mode", self.mode, MODES)
         _check_choice("kv_dtype", self.kv_dtype, KV_DTYPES)
         if self.budget is not None and not _is_budget(self.budget):

@@ -9,6 +9,10 @@ Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Documents to r
 Model = Annotated[str | None, typer.Option(help="Model: a name, a hub id, a folder or a .gguf file.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str | None, typer.Option(help="auto, bfloat16, float16 or float32.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="How the model's weights are kept: model (as it computes), bf16, int8 or int4."),
+]
 Mode = Annotated[
     str | None,
     typer.Option(

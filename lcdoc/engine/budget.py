@@ -106,11 +106,13 @@ class Rung:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user fixed: choices that the ladder may not change. None leaves a choice to it."""
+    """What the user fixed: choices that the ladder may not change. None leaves a choice to it. weights: how they are
+    stored, as the shape's weights_bytes has it."""
 
     split: HeadSplit | None = None
     kv_dtype: str | None = None
     exact: bool = False
+    weights: str = "model"
 
 
 def ladder(
@@ -129,14 +131,15 @@ def ladder(
     """
     split = limits.split or HeadSplit.exact()
     stored = limits.kv_dtype or "model"
+    weights_loss = _weights_loss(limits.weights)
 
     def rung(name: str, loss: str, split: HeadSplit, kv_dtype: str, chunk: int) -> Rung:
         kv, work = kv_bytes(shape, split, capacity_tokens, kv_dtype), workspace_bytes(shape, chunk)
         peak = base_bytes + shape.weights_bytes + kv + work
-        return Rung(name, split, kv_dtype, chunk, kv, work, peak, loss)
+        return Rung(name, split, kv_dtype, chunk, kv, work, peak, _join(weights_loss, loss))
 
     fixed_loss = _fixed_loss(split, stored)
-    yield rung("as asked" if fixed_loss else "exact", fixed_loss, split, stored, chunk_tokens)
+    yield rung("as asked" if fixed_loss or weights_loss else "exact", fixed_loss, split, stored, chunk_tokens)
     chunk = chunk_tokens
     while chunk // 2 >= MIN_CHUNK_TOKENS:
         chunk //= 2
@@ -164,6 +167,11 @@ def _fixed_loss(split: HeadSplit, kv_dtype: str) -> str:
     heads = split.num_streaming_heads
     words = f"{heads} heads see only the first and last tokens" if heads else ""
     return _join(words, _stored_loss(kv_dtype))
+
+
+def _weights_loss(weights: str) -> str:
+    bits = {"bf16": 16, "int8": 8, "int4": 4}.get(weights)
+    return f"weights rounded to {bits} bits" if bits else ""
 
 
 def _stored_loss(kv_dtype: str) -> str:

@@ -52,8 +52,14 @@ class Subject:
 
     def load(self) -> None:
         """Loads the weights."""
-        device, dtype = self._settings.device, self._settings.dtype
-        self._model = load_model(self._files, device=device, dtype=dtype, attn_implementation=register())
+        own = self._settings
+        self._model = load_model(
+            self._files,
+            device=own.device,
+            dtype=own.dtype,
+            weights=own.weights,
+            attn_implementation=register(),
+        )
 
     def head(self, suite: str, **settings: Any) -> dict[str, Any]:
         """How a suite's report begins. settings: the suite's own, told before those of the reading."""
@@ -61,6 +67,7 @@ class Subject:
         return new_report(suite, self._files.name, own.device, own.dtype) | {
             "settings": {
                 **settings,
+                "weights": own.weights,
                 "chunk_tokens": own.chunk_tokens,
                 "sink_size": own.sink_size,
                 "recent_size": own.recent_size,

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from lcdoc.models.files import ModelFiles, resolve
     from lcdoc.models.loading import load_config, load_config_file, load_model, load_tokenizer
     from lcdoc.models.packaged import DEFAULT_MODEL
-    from lcdoc.models.placement import choose_device, choose_dtype
+    from lcdoc.models.placement import choose_device, choose_dtype, stored_weights
     from lcdoc.models.pulling import pull, pull_default
     from lcdoc.models.support import WeightCount, count_weights, num_parameters
+    from lcdoc.models.weights import loaded_bytes, weights_bytes
 
 _MODULE_OF = {
     "DEFAULT_MODEL": "packaged",
@@ -28,12 +29,15 @@ _MODULE_OF = {
     "load_config_file": "loading",
     "load_model": "loading",
     "load_tokenizer": "loading",
+    "loaded_bytes": "weights",
     "num_parameters": "support",
     "pull": "pulling",
     "pull_default": "pulling",
     "remove": "catalogue",
     "resolve": "files",
     "show": "catalogue",
+    "stored_weights": "placement",
+    "weights_bytes": "weights",
 }
 
 __all__ = [
@@ -49,12 +53,15 @@ __all__ = [
     "load_config_file",
     "load_model",
     "load_tokenizer",
+    "loaded_bytes",
     "num_parameters",
     "pull",
     "pull_default",
     "remove",
     "resolve",
     "show",
+    "stored_weights",
+    "weights_bytes",
 ]
 
 

@@ -19,8 +19,10 @@ from lcdoc.models import (
     load_config,
     load_model,
     load_tokenizer,
-    num_parameters,
+    loaded_bytes,
     resolve,
+    stored_weights,
+    weights_bytes,
 )
 from lcdoc.tasks.answer import Answer, Citation, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
 from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Need, context_window, make_plan
@@ -64,16 +66,21 @@ class Reading:
         device = choose_device(settings.device)
         dtype = choose_dtype(settings.dtype, device)
         self._dtype = str(dtype).removeprefix("torch.")
+        self._weights = stored_weights(settings.weights, dtype)
         self._meter = MemoryMeter(device)
         need = Need(len(self.tokens.token_ids), len(self._head_ids) + longest, max_new_tokens, not questions)
-        shape = ModelShape.from_config(config, num_parameters(config) * dtype.itemsize, dtype)
+        shape = ModelShape.from_config(config, weights_bytes(config, dtype, settings.weights), dtype)
         budget_bytes = self._meter.budget_bytes(settings.budget)
         self._plan = make_plan(
             config, settings, need, shape, base_bytes=self._meter.base_bytes(), budget_bytes=budget_bytes
         )
         self._meter.enforce(budget_bytes)
         self._model = load_model(
-            files, device=settings.device, dtype=self._dtype, attn_implementation=register()
+            files,
+            device=settings.device,
+            dtype=self._dtype,
+            weights=self._weights,
+            attn_implementation=register(),
         )
         self._window = context_window(config)
         self._stop_ids = stop_ids_of(self._model, tokenizer)
@@ -189,7 +196,7 @@ class Reading:
             self._reader.cache,
             mode=self.plan.mode,
             kv_dtype=self.plan.kv_dtype,
-            rounded=bool(self.plan.loss) and self.plan.kv_dtype != self._dtype,
+            rounded=self._weights != "model" or (bool(self.plan.loss) and self.plan.kv_dtype != self._dtype),
             head_tokens=len(self._head_ids),
             tokens_read=self.tokens_read,
             notes=self._plan.notes,
@@ -242,7 +249,7 @@ class Reading:
             budget_bytes=self._plan.budget_bytes,
             predicted_peak_bytes=self._plan.rung.peak_bytes,
             peak_bytes=self._meter.peak_bytes(),
-            weights_bytes=sum(weight.nbytes for weight in self._model.parameters()),
+            weights_bytes=loaded_bytes(self._model),
             kv_bytes=kv_bytes,
         )
 

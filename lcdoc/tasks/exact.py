@@ -35,8 +35,16 @@ def find_exact_change(
     window: int | None,
     tokenized: TokenizedDocument | None,
 ) -> ExactChange:
-    """window: the model's, or None where it doesn't bind."""
-    unfixed = replace(settings, mode="exact", kv_dtype="auto", profile=None, sink_size=None, recent_size=None)
+    """shape: with the weights as the model computes. window: the model's, or None where it doesn't bind."""
+    unfixed = replace(
+        settings,
+        weights="model",
+        mode="exact",
+        kv_dtype="auto",
+        profile=None,
+        sink_size=None,
+        recent_size=None,
+    )
 
     around = need.prompt_tokens + MIN_ANSWER_TOKENS
 
@@ -69,7 +77,8 @@ def find_exact_change(
 def _ruling_out(settings: ReadSettings) -> tuple[str, ...]:
     mode = ("--mode exact",) if settings.mode not in ("auto", "exact") else ()
     kv_dtype = ("--kv-dtype model",) if settings.kv_dtype not in ("auto", "model") else ()
-    return mode + kv_dtype
+    weights = ("--weights model",) if settings.weights != "model" else ()
+    return weights + mode + kv_dtype
 
 
 def _pages(tokenized: TokenizedDocument | None, tokens: int) -> tuple[int, ...]:

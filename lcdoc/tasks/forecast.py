@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lcdoc.config import ReadSettings
@@ -16,7 +16,7 @@ from lcdoc.engine.calibration import (
 )
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
-from lcdoc.models import WeightCount, count_weights
+from lcdoc.models import WeightCount, count_weights, weights_bytes
 from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.place import Place
@@ -72,7 +72,8 @@ def make_forecast(
     if not subject.installed and all_tokens > window:
         config = _with_window(config, all_tokens)
         notes.append(f"the model's window is {window:,} tokens; this plans as if it were extended")
-    shape = ModelShape.from_config(config, weights.total * place.dtype.itemsize, place.dtype)
+    own_bytes = weights_bytes(config, place.dtype)
+    shape = ModelShape.from_config(config, weights_bytes(config, place.dtype, settings.weights), place.dtype)
     room, chosen, refusal = None, None, None
     try:
         room = fit_window(config, need)
@@ -86,7 +87,8 @@ def make_forecast(
     exact = None
     if chosen is None or chosen.loss:
         binding = window if subject.installed else None
-        exact = find_exact_change(settings, shape, need, place, binding, subject.tokenized)
+        unrounded = replace(shape, weights_bytes=own_bytes)
+        exact = find_exact_change(settings, unrounded, need, place, binding, subject.tokenized)
     calibration = _calibration(place, recalibrate, say) if place.here else None
     if calibration is None:
         notes.append(f"no times: {settings.device} is not on this machine")

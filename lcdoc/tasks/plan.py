@@ -1,7 +1,7 @@
 """Deciding, before any weights are loaded, how a document will be read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lcdoc.config import ReadSettings
@@ -9,6 +9,7 @@ from lcdoc.engine.budget import Limits, ModelShape, Rung, ladder
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.models import stored_weights
 from lcdoc.tasks.answer import PlanSummary
 
 DEFAULT_SINK_SIZE = 64
@@ -97,12 +98,15 @@ def list_rungs(
 ) -> Iterator[Rung]:
     """The ladder under the user's settings, lazily."""
     profile = _profile(settings, shape)
+    weights = stored_weights(settings.weights, shape.dtype)
+    if settings.mode == "exact" and weights != "model":
+        raise UsageError(f"--mode exact keeps the model's own numbers; it can't go with --weights {weights}")
     return ladder(
         shape,
         capacity_tokens=capacity_tokens,
         chunk_tokens=settings.chunk_tokens,
         base_bytes=base_bytes,
-        limits=_limits(settings, shape, profile),
+        limits=replace(_limits(settings, shape, profile), weights=weights),
         profile=profile if settings.mode == "auto" else None,
     )
 

@@ -21,7 +21,7 @@ def make_receipt(
     tokens_read: int,
     notes: Sequence[str],
 ) -> Receipt:
-    """rounded: whether keys and values are stored with fewer bits than the model computes in.
+    """rounded: whether weights, or keys and values, are stored with fewer bits than the model computes in.
 
     head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
     failed = [

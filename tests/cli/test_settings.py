@@ -29,7 +29,7 @@ def test_each_layer_beats_the_one_below(lcdoc: Run, work: Path) -> None:
     assert shown["top_p"] == ("0.6", str(work / "lcdoc.yaml"))
     assert shown["mode"] == ("stream", str(user))
     assert shown["device"] == ("auto", "default")
-    assert len(shown) == 16
+    assert len(shown) == 17
 
 
 def test_flag_beats_a_variable(lcdoc: Run, work: Path, parrot: str) -> None:
