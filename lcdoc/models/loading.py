@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from lcdoc.errors import DoesNotFitError, ModelError, UsageError
 from lcdoc.models.files import ModelFiles
@@ -66,18 +68,21 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     weights: str = "model",
+    offloaded_layers: int = 0,
     attn_implementation: str,
 ) -> "PreTrainedModel":
     """The model on its device, ready to read: in eval mode, without gradients.
 
     weights: "model" as it computes, or "bf16", "int8", "int4": what its linear layers are rounded to as they are
-    loaded. attn_implementation: the name of a registered attention function. Raises ModelError for models that
+    loaded. offloaded_layers: how many of the last decoder layers stay off the device and are streamed through it.
+    attn_implementation: the name of a registered attention function. Raises ModelError for models that
     lcdoc can't read with and for damaged weights, DoesNotFitError where they exceed the GPU.
     """
     config = load_config(files)
     from torch import OutOfMemoryError
 
     from lcdoc.models.heap import large_blocks_apart
+    from lcdoc.models.offloading import device_map
     from lcdoc.models.placement import choose_device, choose_dtype, dtype_name, stored_weights
     from lcdoc.models.support import is_rounded, supported_class
 
@@ -88,6 +93,13 @@ def load_model(
     folder = _folder(files, dtype_name(number_format))
     with quiet_transformers(f"{files.name}: the weights can't be loaded"), large_blocks_apart():
         options = _rounding(config, weights, files.name)
+        places: dict[str, Any] = {"": placed}
+        scratch = None
+        if offloaded_layers:
+            places = device_map(config, number_format, placed, offloaded_layers)
+            # Layers that the files hold in another form are written there in the model's.
+            scratch = TemporaryDirectory(prefix="lcdoc-weights-")
+            options["offload_folder"] = scratch.name
         if placed.type == "cpu" and not is_rounded(config):
             options |= _converted_apart(folder, number_format, weights)
         try:
@@ -95,7 +107,7 @@ def load_model(
                 None if "state_dict" in options else folder,
                 config=config,
                 dtype=number_format,
-                device_map={"": placed},
+                device_map=places,
                 attn_implementation=attn_implementation,
                 use_safetensors=True,
                 output_loading_info=True,
@@ -111,6 +123,8 @@ def load_model(
         missing = sorted(report["missing_keys"])
         raise ModelError(f"{files.name}: the weights lack {len(missing)} tensors, {missing[0]} the first")
     ready: PreTrainedModel = model.eval().requires_grad_(False)
+    if scratch is not None:
+        finalize(ready, scratch.cleanup)
     return ready
 
 
