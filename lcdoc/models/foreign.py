@@ -1,5 +1,6 @@
 """Calling transformers on files of the user's: silent while it works, one clear line when it fails."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,15 @@ from lcdoc.errors import LcdocError, ModelError
 
 @contextmanager
 def quiet_transformers(failure: str) -> Iterator[None]:
-    """No bars and no warnings of transformers inside; what fails ends as a ModelError after `failure`."""
-    from transformers.utils import logging
+    """No bars and no warnings of transformers or accelerate inside; what fails ends as a ModelError after `failure`."""
+    from transformers.utils import logging as theirs
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    verbosity, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
+    accelerate = logging.getLogger("accelerate")
+    level = accelerate.level
+    accelerate.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
@@ -24,6 +28,7 @@ def quiet_transformers(failure: str) -> Iterator[None]:
         lines = str(error).strip().splitlines()
         raise ModelError(f"{failure}: {lines[0] if lines else type(error).__name__}") from error
     finally:
-        logging.set_verbosity(verbosity)
+        accelerate.setLevel(level)
+        theirs.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            theirs.enable_progress_bar()

@@ -61,6 +61,13 @@ def test_offloaded_layers_compute_the_same(
     assert not list(tmp_path.glob("lcdoc-weights-*"))
 
 
+def test_nothing_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = saved(tmp_path / "model")
+    capfd.readouterr()
+    load(folder, offloaded_layers=1)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_gpu_keeps_its_other_layers_in_memory_and_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     config = AutoConfig.for_model(**TINY)
     one_layer = layer_bytes(config, torch.float32)
