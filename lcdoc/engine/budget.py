@@ -23,7 +23,8 @@ ALLOCATOR_FACTOR = 3.5
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What decides a model's memory. windows: each layer's own sliding window in tokens, or None."""
+    """What decides a model's memory. windows: each layer's own sliding window in tokens, or None. layer_bytes: of one
+    layer's weights where layers can be kept off the device, else 0."""
 
     num_heads: int
     num_kv_heads: int
@@ -34,9 +35,12 @@ class ModelShape:
     windows: tuple[int | None, ...]
     weights_bytes: int
     dtype: torch.dtype
+    layer_bytes: int = 0
 
     @classmethod
-    def from_config(cls, config: Any, weights_bytes: int, dtype: torch.dtype) -> "ModelShape":
+    def from_config(
+        cls, config: Any, weights_bytes: int, dtype: torch.dtype, layer_bytes: int = 0
+    ) -> "ModelShape":
         """config: of a transformers decoder. weights_bytes: in the dtype that they are loaded in."""
         text = config.get_text_config()
         return cls(
@@ -49,6 +53,7 @@ class ModelShape:
             windows=_layer_windows(text),
             weights_bytes=weights_bytes,
             dtype=dtype,
+            layer_bytes=layer_bytes,
         )
 
     @property
@@ -92,7 +97,8 @@ def workspace_bytes(shape: ModelShape, chunk_tokens: int) -> int:
 
 @dataclass(frozen=True)
 class Rung:
-    """One way to read. loss: what it gives up, in words; empty for an exact reading."""
+    """One way to read. loss: what it gives up, in words; empty for an exact reading. offloaded_layers: of the last
+    decoder layers, those whose weights (offloaded_bytes) are streamed through the device for every chunk."""
 
     name: str
     split: HeadSplit
@@ -102,6 +108,8 @@ class Rung:
     workspace_bytes: int
     peak_bytes: int
     loss: str
+    offloaded_layers: int = 0
+    offloaded_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,32 @@ def ladder(
         for bits, name in ((8, "int8"), (4, "int4")):
             loss = _join(heads, f"keys and values rounded to {bits} bits")
             yield rung(f"{name} KV", loss, split, name, chunk)
+
+
+def offloaded(
+    shape: ModelShape,
+    *,
+    capacity_tokens: int,
+    chunk_tokens: int,
+    base_bytes: int,
+    budget_bytes: int,
+    limits: Limits,
+) -> Iterator[Rung]:
+    """The same reading with as few of the last decoder layers off the device as the budget asks, in small chunks; room
+    for one layer stays, to stream the others through. None where that is not enough, or nothing is too much."""
+    split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
+    chunk = min(chunk_tokens, MIN_CHUNK_TOKENS)
+    kv, work = kv_bytes(shape, split, capacity_tokens, stored), workspace_bytes(shape, chunk)
+    over = base_bytes + shape.weights_bytes + kv + work - budget_bytes
+    if over <= 0 or not shape.layer_bytes:
+        return
+    layers = -(-(over + shape.layer_bytes) // shape.layer_bytes)
+    if layers >= shape.num_layers:
+        return
+    off_bytes = layers * shape.layer_bytes
+    peak = budget_bytes + over - off_bytes + shape.layer_bytes
+    loss = _fixed_loss(split, stored)
+    yield Rung("weights offloaded", split, stored, chunk, kv, work, peak, loss, layers, off_bytes)
 
 
 def _fixed_loss(split: HeadSplit, kv_dtype: str) -> str:

@@ -16,6 +16,7 @@ from lcdoc.errors import DocumentError, UsageError
 from lcdoc.models import (
     choose_device,
     choose_dtype,
+    layer_bytes,
     load_config,
     load_model,
     load_tokenizer,
@@ -69,7 +70,8 @@ class Reading:
         self._weights = stored_weights(settings.weights, dtype)
         self._meter = MemoryMeter(device)
         need = Need(len(self.tokens.token_ids), len(self._head_ids) + longest, max_new_tokens, not questions)
-        shape = ModelShape.from_config(config, weights_bytes(config, dtype, settings.weights), dtype)
+        sizes = weights_bytes(config, dtype, settings.weights), dtype, layer_bytes(config, dtype)
+        shape = ModelShape.from_config(config, *sizes)
         budget_bytes = self._meter.budget_bytes(settings.budget)
         self._plan = make_plan(
             config, settings, need, shape, base_bytes=self._meter.base_bytes(), budget_bytes=budget_bytes
@@ -80,6 +82,7 @@ class Reading:
             device=settings.device,
             dtype=self._dtype,
             weights=self._weights,
+            offloaded_layers=self._plan.rung.offloaded_layers,
             attn_implementation=register(),
         )
         self._window = context_window(config)
@@ -249,7 +252,7 @@ class Reading:
             budget_bytes=self._plan.budget_bytes,
             predicted_peak_bytes=self._plan.rung.peak_bytes,
             peak_bytes=self._meter.peak_bytes(),
-            weights_bytes=loaded_bytes(self._model),
+            weights_bytes=loaded_bytes(self._model) - self._plan.rung.offloaded_bytes,
             kv_bytes=kv_bytes,
         )
 

@@ -16,7 +16,7 @@ from lcdoc.engine.calibration import (
 )
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
-from lcdoc.models import WeightCount, count_weights, weights_bytes
+from lcdoc.models import WeightCount, count_weights, layer_bytes, weights_bytes
 from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.place import Place
@@ -73,7 +73,12 @@ def make_forecast(
         config = _with_window(config, all_tokens)
         notes.append(f"the model's window is {window:,} tokens; this plans as if it were extended")
     own_bytes = weights_bytes(config, place.dtype)
-    shape = ModelShape.from_config(config, weights_bytes(config, place.dtype, settings.weights), place.dtype)
+    shape = ModelShape.from_config(
+        config,
+        weights_bytes(config, place.dtype, settings.weights),
+        place.dtype,
+        layer_bytes(config, place.dtype),
+    )
     room, chosen, refusal = None, None, None
     try:
         room = fit_window(config, need)
@@ -83,7 +88,7 @@ def make_forecast(
     except DoesNotFitError as error:
         refusal = str(error)
     capacity_tokens = room.capacity_tokens if room else all_tokens
-    rungs = list(list_rungs(settings, shape, capacity_tokens, place.base_bytes))
+    rungs = list(list_rungs(settings, shape, capacity_tokens, place.base_bytes, place.budget_bytes))
     exact = None
     if chosen is None or chosen.loss:
         binding = window if subject.installed else None

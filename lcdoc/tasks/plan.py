@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import Limits, ModelShape, Rung, ladder
+from lcdoc.engine.budget import Limits, ModelShape, Rung, ladder, offloaded
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import DoesNotFitError, UsageError
@@ -51,7 +52,16 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(note for note in (self.room.note, self.rung.loss) if note)
+        return tuple(note for note in (self.room.note, self.rung.loss, self._offloaded) if note)
+
+    @property
+    def _offloaded(self) -> str | None:
+        if not self.rung.offloaded_layers:
+            return None
+        return (
+            f"{_gigabytes(self.rung.offloaded_bytes)} of the weights are fetched anew for every chunk and every token: "
+            f"nothing is lost, but it is slow"
+        )
 
 
 def make_plan(
@@ -64,7 +74,7 @@ def make_plan(
     """
     room = fit_window(config, need)
     chosen, least = None, None
-    for rung in list_rungs(settings, shape, room.capacity_tokens, base_bytes):
+    for rung in list_rungs(settings, shape, room.capacity_tokens, base_bytes, budget_bytes):
         if rung.peak_bytes <= budget_bytes:
             chosen = rung
             break
@@ -94,21 +104,28 @@ def make_plan(
 
 
 def list_rungs(
-    settings: ReadSettings, shape: ModelShape, capacity_tokens: int, base_bytes: int
+    settings: ReadSettings,
+    shape: ModelShape,
+    capacity_tokens: int,
+    base_bytes: int,
+    budget_bytes: int | None = None,
 ) -> Iterator[Rung]:
-    """The ladder under the user's settings, lazily."""
+    """The ladder under the user's settings, lazily. budget_bytes: given, weights may stay off the device to keep to
+    it."""
     profile = _profile(settings, shape)
     weights = stored_weights(settings.weights, shape.dtype)
     if settings.mode == "exact" and weights != "model":
         raise UsageError(f"--mode exact keeps the model's own numbers; it can't go with --weights {weights}")
-    return ladder(
-        shape,
-        capacity_tokens=capacity_tokens,
-        chunk_tokens=settings.chunk_tokens,
-        base_bytes=base_bytes,
-        limits=replace(_limits(settings, shape, profile), weights=weights),
-        profile=profile if settings.mode == "auto" else None,
-    )
+    limits = replace(_limits(settings, shape, profile), weights=weights)
+    sizes = {
+        "capacity_tokens": capacity_tokens,
+        "chunk_tokens": settings.chunk_tokens,
+        "base_bytes": base_bytes,
+    }
+    resident = ladder(shape, **sizes, limits=limits, profile=profile if settings.mode == "auto" else None)
+    if budget_bytes is None or weights != "model":
+        return resident
+    return chain(resident, offloaded(shape, **sizes, budget_bytes=budget_bytes, limits=limits))
 
 
 def fit_window(config: Any, need: Need) -> Room:

@@ -61,10 +61,16 @@ def test_a_lossy_mode_that_was_asked_for_is_what_to_change() -> None:
 
 
 def test_weights_beyond_the_budget_leave_room_for_nothing() -> None:
-    made = forecast(1000, "10GB")
+    made = forecast(1000, "2GB")  # less than what is in no layer
     assert made.chosen is None and made.refusal is not None and not any(way.fits for way in made.ways)
     assert made.exact is not None and made.exact.tokens == 0
     assert "a smaller --model" in exact_line(made)
+
+
+def test_weights_a_little_beyond_the_budget_leave_the_device() -> None:
+    made = forecast(1000, "10GB")
+    assert made.chosen is not None and made.chosen.rung.offloaded_bytes > 6e9
+    assert made.chosen.rung.loss == "" and made.refusal is None
 
 
 def test_float32_elsewhere_takes_twice_the_weights() -> None:

@@ -1,6 +1,7 @@
 """Weights in fewer bits, from the settings to the receipt."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,15 +9,15 @@ from transformers import LlamaConfig
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape
-from lcdoc.errors import UsageError
-from lcdoc.models import weights_bytes
-from lcdoc.tasks.plan import Need, list_rungs, make_plan
+from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.models import layer_bytes, weights_bytes
+from lcdoc.tasks.plan import Need, Plan, list_rungs, make_plan
 
 CONFIG = LlamaConfig(
     vocab_size=64,
     hidden_size=64,
     intermediate_size=96,
-    num_hidden_layers=2,
+    num_hidden_layers=6,
     num_attention_heads=4,
     num_key_value_heads=2,
     max_position_embeddings=4096,
@@ -69,6 +70,41 @@ def test_the_plan_says_what_is_lost() -> None:
     )
     assert plan.summary.loss == "weights rounded to 8 bits; keys and values rounded to 4 bits"
     assert plan.notes == (plan.summary.loss,)
+
+
+def plan_of(budget_bytes: int, settings: ReadSettings) -> Plan:
+    sizes = weights_bytes(CONFIG, torch.float32), torch.float32, layer_bytes(CONFIG, torch.float32)
+    shape = ModelShape.from_config(CONFIG, *sizes)
+    need = Need(100, 50, 64, False)
+    return make_plan(CONFIG, settings, need, shape, base_bytes=1000, budget_bytes=budget_bytes)
+
+
+@pytest.mark.parametrize("mode", ["auto", "exact"])
+def test_layers_leave_the_device_where_the_weights_do_not_fit(mode: str) -> None:
+    settings, layer = ReadSettings(mode=mode), layer_bytes(CONFIG, torch.float32)
+    budget_bytes = plan_of(1 << 40, settings).rung.peak_bytes
+    while not (plan := plan_of(budget_bytes, settings)).rung.offloaded_layers:
+        budget_bytes -= layer // 4
+    rung = plan.rung
+    assert rung.name == "weights offloaded" and rung.loss == ""
+    assert rung.peak_bytes <= budget_bytes < rung.peak_bytes + layer
+    assert rung.offloaded_bytes == rung.offloaded_layers * layer
+    resident_layers = CONFIG.num_hidden_layers - rung.offloaded_layers
+    rest = weights_bytes(CONFIG, torch.float32) - CONFIG.num_hidden_layers * layer
+    moving = (resident_layers + 1) * layer
+    assert rung.peak_bytes == 1000 + rest + moving + rung.kv_bytes + rung.workspace_bytes
+    assert "nothing is lost, but it is slow" in plan.notes[-1]
+
+
+def test_rounded_weights_are_not_offloaded() -> None:
+    shape = replace(shape_of("int8"), layer_bytes=layer_bytes(CONFIG, torch.float32))
+    rungs = list(list_rungs(ReadSettings(weights="int8"), shape, 200, base_bytes=0, budget_bytes=300_000))
+    assert rungs and not any(rung.offloaded_layers for rung in rungs)
+
+
+def test_a_budget_without_room_for_one_layer_is_refused() -> None:
+    with pytest.raises(DoesNotFitError, match="the budget is 0.00 GB"):
+        plan_of(2000, ReadSettings())
 
 
 @pytest.mark.model
