@@ -20,6 +20,17 @@ WEIGHTS = ("model", "bf16", "int8", "int4")
 MODES = ("auto", "exact", "stream", "duo")
 KV_DTYPES = ("auto", "model", "bfloat16", "int8", "int4")
 BUDGET_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%|[KMGT]?i?B)", re.IGNORECASE)
+EVICTION_POLICIES = (
+    "recent",
+    "h2o",
+    "snapkv",
+    "tova",
+    "keydiff",
+    "expected",
+    "reconstruct",
+    "question",
+)
+KEEP_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%?)")
 COLORS = ("auto", "always", "never")
 MAX_SEED = 2**63 - 1
 PROJECT_FILE = "lcdoc.yaml"
@@ -35,6 +46,8 @@ class ReadSettings:
     weights: how the model's linear layers are stored; "model" is as it computes.
     budget: most memory of the device, such as "24GB", "512MiB" or "50%"; None is what is free, less a margin.
     kv_dtype: how retrieval heads' keys and values are stored; "auto" leaves it to the budget.
+    evict: who judges which keys and values are dropped; keep: how much of the document's stays, such as "25%" or
+    "2000" tokens. Without either nothing is dropped unless the budget needs it.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
     chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
     """
@@ -47,6 +60,8 @@ class ReadSettings:
     profile: str | None = None
     budget: str | None = None
     kv_dtype: str = "auto"
+    evict: str | None = None
+    keep: str | None = None
     sink_size: int | None = None
     recent_size: int | None = None
     chunk_tokens: int = 1024
@@ -63,6 +78,12 @@ class ReadSettings:
         _check_choice("weights", self.weights, WEIGHTS)
         _check_choice("mode", self.mode, MODES)
         _check_choice("kv_dtype", self.kv_dtype, KV_DTYPES)
+        if self.evict is not None:
+            _check_choice("evict", self.evict, EVICTION_POLICIES)
+        if self.keep is not None and not _is_share(self.keep):
+            raise UsageError(
+                f"keep must be a share above 0% and below 100%, such as 25%, or tokens such as 2000, not {self.keep!r}"
+            )
         if self.budget is not None and not _is_budget(self.budget):
             raise UsageError(
                 f"budget must be a size above 0 such as 24GB or 512MiB, or a share such as 50%, not {self.budget!r}"
@@ -254,6 +275,13 @@ def _is_budget(text: str) -> bool:
     if match is None or float(match[1]) == 0 or match[2].lower() == "ib":
         return False
     return match[2] != "%" or float(match[1]) <= 100
+
+
+def _is_share(text: str) -> bool:
+    match = KEEP_PATTERN.fullmatch(text)
+    if match is None or float(match[1]) == 0:
+        return False
+    return float(match[1]) < 100 if match[2] else match[1].isdigit()
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ ANSWER_SLOT = "\ue000answer\ue000"
 
 # Of nine wordings tried with a small model on six documents none did better than this one.
 INSTRUCTION = "Answer the question from the document above."
+REPEAT_REQUEST = "Repeat the document above word for word."
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,10 @@ class Prompt:
         before = self.between if first else self.turn
         [encoding] = _encode_plain(self.tokenizer, [question])
         return [*self._template_ids(before), *encoding.ids, *self._template_ids(self.tail)]
+
+    def repeat_ids(self) -> list[int]:
+        """A request to write the document out again, up to where the model would begin."""
+        return self.question_ids(REPEAT_REQUEST, first=True)
 
     def _template_ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=False).input_ids

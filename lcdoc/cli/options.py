@@ -30,6 +30,18 @@ KvDtype = Annotated[
         help="How keys and values are kept: auto (as the budget needs), model, bfloat16, int8, int4."
     ),
 ]
+Evict = Annotated[
+    str | None,
+    typer.Option(
+        help="Who judges which keys and values are dropped: question (what the question attends to), reconstruct "
+        "(what repeating the text attends to), snapkv, h2o, tova, expected, keydiff or recent. By default nothing is "
+        "dropped unless the budget needs it."
+    ),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(help="How much of the document's keys and values stays: 25%, or 2000 tokens of each head."),
+]
 SinkSize = Annotated[int | None, typer.Option(help="First tokens that a streaming head keeps.")]
 RecentSize = Annotated[int | None, typer.Option(help="Last tokens that a streaming head keeps.")]
 ChunkTokens = Annotated[int | None, typer.Option(help="Tokens read at once.")]

@@ -11,11 +11,18 @@ from typing import Any
 import torch
 
 from lcdoc.engine.cache import LayerCache
+from lcdoc.engine.eviction import Eviction
+from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile
 
 # Chunks are halved down to this before anything is given up.
 MIN_CHUNK_TOKENS = 128
+
+# Queries whose attention a policy makes explicit at a time, and bytes per token and head for ranking them: scores,
+# ranks, masks and indices.
+EVIDENCE_QUERIES = 128
+RANKING_BYTES = 32
 
 # Peak over plain sum of activations, measured on a CPU with glibc's allocator at chunks of 128 and 1024 tokens.
 ALLOCATOR_FACTOR = 3.5
@@ -69,12 +76,18 @@ def _layer_windows(text: Any) -> tuple[int | None, ...]:
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 
-def kv_bytes(shape: ModelShape, split: HeadSplit, capacity_tokens: int, kv_dtype: str) -> int:
+def kv_bytes(
+    shape: ModelShape,
+    split: HeadSplit,
+    capacity_tokens: int,
+    kv_dtype: str,
+    eviction: Eviction | None = None,
+) -> int:
     """Bytes of the cache's buffers for capacity_tokens, exactly as DocumentCache allocates them."""
     example = torch.empty(1, shape.num_kv_heads, 1, shape.head_dim, dtype=shape.dtype, device="meta")
     total = 0
     for layer_idx, window in enumerate(shape.windows):
-        layer = LayerCache(layer_idx, split, capacity_tokens, kv_dtype)
+        layer = LayerCache(layer_idx, split, capacity_tokens, kv_dtype, eviction)
         layer.groups(example, example, window)
         total += layer.capacity_bytes
     return total
@@ -95,6 +108,19 @@ def workspace_bytes(shape: ModelShape, chunk_tokens: int) -> int:
     return int(ALLOCATOR_FACTOR * activations) + 2 * 4 * shape.vocab_size
 
 
+def eviction_bytes(shape: ModelShape, eviction: Eviction | None) -> int:
+    """Most bytes that judging and dropping take: one head's keys and values in float32, attention of a block of
+    queries to them, and the ranking of all heads' tokens."""
+    if eviction is None:
+        return 0
+    held = eviction.keep_tokens + eviction.tail_tokens
+    group = shape.num_heads // shape.num_kv_heads
+    head = held * 2 * shape.head_dim * 4 * 3
+    attention = held * group * min(EVIDENCE_QUERIES, eviction.tail_tokens) * 4 * 3
+    ranking = held * shape.num_layers * shape.num_kv_heads * RANKING_BYTES
+    return head + attention + ranking
+
+
 @dataclass(frozen=True)
 class Rung:
     """One way to read. loss: what it gives up, in words; empty for an exact reading. offloaded_layers: of the last
@@ -110,17 +136,19 @@ class Rung:
     loss: str
     offloaded_layers: int = 0
     offloaded_bytes: int = 0
+    eviction: Eviction | None = None
 
 
 @dataclass(frozen=True)
 class Limits:
     """What the user fixed: choices that the ladder may not change. None leaves a choice to it. weights: how they are
-    stored, as the shape's weights_bytes has it."""
+    stored, as the shape's weights_bytes has it. demand: what may be evicted."""
 
     split: HeadSplit | None = None
     kv_dtype: str | None = None
     exact: bool = False
     weights: str = "model"
+    demand: Demand | None = None
 
 
 def ladder(
@@ -133,42 +161,66 @@ def ladder(
     profile: HeadProfile | None = None,
 ) -> Iterator[Rung]:
     """The ways to read, the least lossy first: exact, smaller chunks, bfloat16 keys and values where the model
-    computes in float32, streaming heads by lowest gate (only with a profile), 8 bits, 4 bits.
+    computes in float32, streaming heads by lowest gate (only with a profile), 8 bits, 4 bits, eviction. Where the
+    user asks for eviction it comes instead of fewer bits; a share that is asked for goes with every rung.
 
     base_bytes: what the process takes before the weights are loaded.
     """
-    split = limits.split or HeadSplit.exact()
-    stored = limits.kv_dtype or "model"
-    weights_loss = _weights_loss(limits.weights)
+    split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
+    demand = limits.demand
+    share_given = demand is not None and demand.keep_tokens is not None
+    num_heads = shape.num_layers * shape.num_kv_heads
 
-    def rung(name: str, loss: str, split: HeadSplit, kv_dtype: str, chunk: int) -> Rung:
-        kv, work = kv_bytes(shape, split, capacity_tokens, kv_dtype), workspace_bytes(shape, chunk)
+    def rung(name: str, eviction: Eviction | None = None, kv_dtype: str | None = None) -> Rung:
+        kv_dtype = kv_dtype or stored
+        kv = kv_bytes(shape, split, capacity_tokens, kv_dtype, eviction)
+        work = workspace_bytes(shape, chunk) + eviction_bytes(shape, eviction)
         peak = base_bytes + shape.weights_bytes + kv + work
-        return Rung(name, split, kv_dtype, chunk, kv, work, peak, _join(weights_loss, loss))
+        loss = "; ".join(
+            filter(
+                None,
+                (
+                    _weights_loss(limits.weights),
+                    _heads_loss(split, num_heads),
+                    _stored_loss(kv_dtype),
+                    demand.loss(eviction) if demand else "",
+                ),
+            )
+        )
+        if name == "exact" and loss:
+            name = "as asked"
+        return Rung(name, split, kv_dtype, chunk, kv, work, peak, loss, eviction=eviction)
 
-    fixed_loss = _fixed_loss(split, stored)
-    yield rung("as asked" if fixed_loss or weights_loss else "exact", fixed_loss, split, stored, chunk_tokens)
+    def given() -> Eviction | None:
+        """What the user asked to evict, with room for chunks of the present size."""
+        return next(iter(demand.evictions(chunk)), None) if demand and share_given else None
+
     chunk = chunk_tokens
+    yield rung("exact", given())
     while chunk // 2 >= MIN_CHUNK_TOKENS:
         chunk //= 2
-        yield rung(f"chunks of {chunk}", fixed_loss, split, stored, chunk)
+        yield rung(f"chunks of {chunk}", given())
     if limits.exact:
         return
     if limits.kv_dtype is None and shape.dtype == torch.float32:
         stored = "bfloat16"
-        yield rung(
-            "bfloat16 KV", _join(fixed_loss, "keys and values rounded to 16 bits"), split, stored, chunk
-        )
+        yield rung("bfloat16 KV", given())
     if limits.split is None and profile is not None:
         for count in range(1, len(profile.order) + 1):
             split = profile.streaming(count)
-            loss = f"{count} of {len(profile.order)} heads see only the first and last tokens"
-            yield rung(f"{count} streaming heads", _join(loss, _stored_loss(stored)), split, stored, chunk)
-    if limits.kv_dtype is None:
-        heads = _fixed_loss(split, "model")
-        for bits, name in ((8, "int8"), (4, "int4")):
-            loss = _join(heads, f"keys and values rounded to {bits} bits")
-            yield rung(f"{name} KV", loss, split, name, chunk)
+            yield rung(f"{count} streaming head{'s' if count > 1 else ''}", given())
+    asked = demand is not None and demand.asked
+    least = rung("smallest so far", given())
+    if limits.kv_dtype is None and not asked:
+        for name in ("int8", "int4"):
+            least = rung(f"{name} KV", kv_dtype=name)
+            yield least
+    if demand is None or share_given:
+        return
+    for eviction in demand.evictions(chunk):
+        evicted = rung(f"{demand.share(eviction):.0%} kept", eviction)
+        if evicted.peak_bytes < least.peak_bytes:
+            yield evicted
 
 
 def offloaded(
@@ -193,14 +245,15 @@ def offloaded(
         return
     off_bytes = layers * shape.layer_bytes
     peak = budget_bytes + over - off_bytes + shape.layer_bytes
-    loss = _fixed_loss(split, stored)
+    loss = "; ".join(
+        filter(None, (_heads_loss(split, shape.num_layers * shape.num_kv_heads), _stored_loss(stored)))
+    )
     yield Rung("weights offloaded", split, stored, chunk, kv, work, peak, loss, layers, off_bytes)
 
 
-def _fixed_loss(split: HeadSplit, kv_dtype: str) -> str:
-    heads = split.num_streaming_heads
-    words = f"{heads} heads see only the first and last tokens" if heads else ""
-    return _join(words, _stored_loss(kv_dtype))
+def _heads_loss(split: HeadSplit, num_heads: int) -> str:
+    streaming = split.num_streaming_heads
+    return f"{streaming} of {num_heads} heads see only the first and last tokens" if streaming else ""
 
 
 def _weights_loss(weights: str) -> str:
@@ -211,7 +264,3 @@ def _weights_loss(weights: str) -> str:
 def _stored_loss(kv_dtype: str) -> str:
     bits = {"bfloat16": 16, "int8": 8, "int4": 4}.get(kv_dtype)
     return f"keys and values rounded to {bits} bits" if bits else ""
-
-
-def _join(*losses: str) -> str:
-    return "; ".join(loss for loss in losses if loss)

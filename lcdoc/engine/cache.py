@@ -71,7 +71,7 @@ class LayerCache(CacheLayerMixin):
     def _new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
         if group.recent_size is None:
             bits = KV_BITS.get(self.kv_dtype)
-            if self.eviction is not None:
+            if self.eviction is not None and self.eviction.keep_tokens < self.capacity_tokens:
                 near = torch.bfloat16 if bits == 16 else keys.dtype
                 return EvictingBuffer(keys, values, self.eviction, near)
             if bits is not None and bits < keys.itemsize * 8:
@@ -128,7 +128,9 @@ class DocumentCache(Cache):
         kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
         eviction: what retrieval heads may drop, when `evict` is called; None for nothing."""
         self.eviction = eviction
-        layers = [LayerCache(idx, split, capacity_tokens, kv_dtype, eviction) for idx in range(num_layers)]
+        layers: list[Any] = [
+            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction) for idx in range(num_layers)
+        ]
         super().__init__(layers=layers)
 
     def mark(self) -> list[list[object]]:

@@ -28,7 +28,9 @@ class EvictingBuffer:
         """keys, values: examples that give heads, head_dims and device. dtype: what is kept is stored in it."""
         self.eviction, self.num_heads = eviction, keys.shape[1]
         self._dtype, self._examples = dtype, (keys[:, :1, :0], values[:, :1, :0])
-        self._tail = tuple(x.new_empty(1, x.shape[1], eviction.tail_tokens, x.shape[-1]) for x in (keys, values))
+        self._tail = tuple(
+            x.new_empty(1, x.shape[1], eviction.tail_tokens, x.shape[-1]) for x in (keys, values)
+        )
         self._tail_scores = torch.zeros(self.num_heads, eviction.tail_tokens, device=keys.device)
         self._kept = [self._nothing() for _ in range(self.num_heads)]
         self._positions = [torch.empty(0, dtype=torch.int32, device=keys.device)] * self.num_heads
@@ -63,9 +65,7 @@ class EvictingBuffer:
                 values[:, :, span].to(self._examples[1].dtype),
             )
 
-    def observe(
-        self, queries: torch.Tensor, lse: torch.Tensor, scale: float, softcap: float | None
-    ) -> None:
+    def observe(self, queries: torch.Tensor, lse: torch.Tensor, scale: float, softcap: float | None) -> None:
         """Scores every token held by the queries just attended, which are the last of the tail.
 
         queries: [1, heads, length, head_dim]; lse: [1, heads, length].

@@ -20,9 +20,16 @@ class PrefillFlops:
 
 
 def prefill_flops(
-    shape: ModelShape, split: HeadSplit, *, tokens: int, chunk_tokens: int, layer_weights: int
+    shape: ModelShape,
+    split: HeadSplit,
+    *,
+    tokens: int,
+    chunk_tokens: int,
+    layer_weights: int,
+    keep_tokens: int | None = None,
 ) -> PrefillFlops:
-    """Operations to read `tokens` in chunks. layer_weights: those that one token is multiplied with."""
+    """Operations to read `tokens` in chunks. layer_weights: those that one token is multiplied with. keep_tokens: what
+    eviction leaves a retrieval head of the chunks before, on average; None leaves all."""
     causal = dense = 0
     for group in head_groups(shape, split):
         queries_per_pair = len(group.kv_heads) * shape.num_heads // shape.num_kv_heads
@@ -30,7 +37,9 @@ def prefill_flops(
         if group.recent_size is None:
             near = chunk_pairs(tokens, chunk_tokens)
             causal += per_pair * near
-            dense += per_pair * (triangle(tokens) - near)
+            dense += per_pair * past_pairs(
+                tokens, chunk_tokens, tokens if keep_tokens is None else keep_tokens
+            )
         else:
             causal += per_pair * window_pairs(tokens, group.sink_size + group.recent_size)
     return PrefillFlops(2 * layer_weights * tokens, causal, dense)
@@ -60,6 +69,14 @@ def chunk_pairs(tokens: int, chunk_tokens: int) -> int:
     """Of these pairs, those of one chunk."""
     chunks, rest = divmod(tokens, chunk_tokens)
     return chunks * triangle(chunk_tokens) + triangle(rest)
+
+
+def past_pairs(tokens: int, chunk_tokens: int, keep_tokens: int) -> int:
+    """Pairs of a query and a key of an earlier chunk, where keep_tokens of these are held at most."""
+    whole = min(
+        tokens, keep_tokens // chunk_tokens * chunk_tokens + chunk_tokens
+    )  # read before the first eviction
+    return triangle(whole) - chunk_pairs(whole, chunk_tokens) + (tokens - whole) * keep_tokens
 
 
 def window_pairs(tokens: int, held_tokens: int) -> int:

@@ -87,7 +87,8 @@ class Reader:
     def _read_chunk(self, chunk: Sequence[int], probes: Sequence[Sequence[int]]) -> None:
         eviction = self.cache.eviction
         if eviction is None:
-            return self.prefill(chunk)
+            self.prefill(chunk)
+            return
         overfull = self.seen_tokens + len(chunk) > eviction.keep_tokens
         scoring = overfull or eviction.policy.accumulates
         if not eviction.policy.accumulates:

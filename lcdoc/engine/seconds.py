@@ -28,19 +28,32 @@ def predict_seconds(
     """tokens: all that is read. layer_weights: those of the layers that one token is multiplied with. step_bytes: of
     all weights that each token of an answer is multiplied with."""
     chunk_tokens = min(rung.chunk_tokens, tokens)
+    chunks, held = -(-tokens // chunk_tokens), tokens
+    if rung.eviction is not None:
+        held = min(tokens, rung.eviction.keep_tokens)
     flops = prefill_flops(
-        shape, rung.split, tokens=tokens, chunk_tokens=chunk_tokens, layer_weights=layer_weights
+        shape,
+        rung.split,
+        tokens=tokens,
+        chunk_tokens=chunk_tokens,
+        layer_weights=layer_weights,
+        keep_tokens=held,
     )
+    # Each probe is one more pass after each chunk; its attention is small beside its products with the weights.
+    probe_tokens = rung.eviction.probe_tokens(chunk_tokens) if rung.eviction is not None else 0
+    linear_flops = flops.linear + 2 * layer_weights * chunks * probe_tokens
+    if probe_tokens:
+        chunks *= 2
     steps_s = rates.layer_step_s * shape.num_layers
     unpack_s = _unpack_s(shape, rung, rates)
     prefill_s = (
-        flops.linear / rates.linear_flops_per_s(chunk_tokens, shape.hidden_size)
+        linear_flops / rates.linear_flops_per_s(chunk_tokens, shape.hidden_size)
         + flops.causal / rates.causal_flops_per_s
         + flops.dense / rates.dense_flops_per_s
         + unpack_s * past_tokens(tokens, chunk_tokens)
-        + steps_s * -(-tokens // chunk_tokens)
+        + steps_s * chunks
     )
-    token_s = steps_s + (step_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * tokens
+    token_s = steps_s + (step_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * held
     return Seconds(prefill_s, answer_tokens * token_s)
 
 

@@ -9,10 +9,11 @@ import torch
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.reader import Reader
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.stock import StockReader
-from lcdoc.tasks.plan import list_rungs
+from lcdoc.tasks.plan import Need, list_rungs
 
 STOCK = "stock"
 ROUNDED = ("bfloat16", "int8", "int4")
@@ -34,6 +35,15 @@ class AnyReader(Protocol):
 
     def prefill(self, token_ids: Sequence[int], on_chunk: Callable[[int], None] | None = None) -> None: ...
 
+    def read(
+        self,
+        token_ids: Sequence[int],
+        on_chunk: Callable[[int], None] | None = None,
+        *,
+        questions: Sequence[Sequence[int]] = (),
+        repeat_ids: Sequence[int] = (),
+    ) -> None: ...
+
     def decode(
         self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
     ) -> Iterator[int]: ...
@@ -46,17 +56,30 @@ class AnyReader(Protocol):
 
 
 def check_modes(modes: Sequence[str]) -> None:
-    """Raises UsageError for an unknown mode, or none."""
-    unknown = [mode for mode in modes if mode not in MODES]
+    """Raises UsageError for an unknown mode, or none. An eviction policy is one with what it keeps: snapkv@25%."""
+    unknown = [mode for mode in modes if mode not in MODES and not _evicts(mode)]
     if unknown or not modes:
         named = repr(unknown[0]) if unknown else "none"
-        raise UsageError(f"modes must be some of {', '.join(MODES)}, not {named}")
+        raise UsageError(
+            f"modes must be some of {', '.join(MODES)} or a policy and what it keeps, such as question@25%, not {named}"
+        )
+
+
+def _evicts(mode: str) -> bool:
+    policy, _, keep = mode.partition("@")
+    if policy not in POLICIES:
+        return False
+    ReadSettings(evict=policy, keep=keep)
+    return True
 
 
 def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     """The settings under which a mode reads: each takes only those that concern it."""
     streams = mode in ("stream", "duo")
     rounded = mode in ROUNDED
+    if _evicts(mode):
+        policy, _, keep = mode.partition("@")
+        return replace(settings, mode="auto", kv_dtype="model", profile=None, evict=policy, keep=keep)
     return replace(
         settings,
         mode="exact" if mode == STOCK else "auto" if rounded else mode,
@@ -77,8 +100,11 @@ def switch(model: Any, mode: str) -> None:
     model.set_attn_implementation(stock_attention(model) if mode == STOCK else register())
 
 
-def open_reader(model: Any, mode: str, settings: ReadSettings, capacity_tokens: int) -> AnyReader:
+def open_reader(
+    model: Any, mode: str, settings: ReadSettings, capacity_tokens: int, need: Need | None = None
+) -> AnyReader:
     """A reader in this mode, for capacity_tokens; the model is switched to the mode, and must stay so while it reads.
+    need: what will be read, for modes that evict.
 
     Raises UsageError where the settings do not go with the mode.
     """
@@ -86,11 +112,12 @@ def open_reader(model: Any, mode: str, settings: ReadSettings, capacity_tokens: 
     if mode == STOCK:
         return StockReader(model)
     shape = ModelShape.from_config(model.config, 0, model.dtype)
-    rung = next(list_rungs(settings_for(mode, settings), shape, capacity_tokens, base_bytes=0))
+    rung = next(list_rungs(settings_for(mode, settings), shape, capacity_tokens, base_bytes=0, need=need))
     return Reader(
         model,
         rung.split,
         capacity_tokens=capacity_tokens,
         chunk_tokens=rung.chunk_tokens,
         kv_dtype=rung.kv_dtype,
+        eviction=rung.eviction,
     )

@@ -35,6 +35,17 @@ class StockReader:
         if on_chunk is not None:
             on_chunk(len(token_ids))
 
+    def read(
+        self,
+        token_ids: Sequence[int],
+        on_chunk: Callable[[int], None] | None = None,
+        *,
+        questions: Sequence[Sequence[int]] = (),
+        repeat_ids: Sequence[int] = (),
+    ) -> None:
+        """As prefill: it keeps everything, whatever will be asked."""
+        self.prefill(token_ids, on_chunk)
+
     @torch.inference_mode()
     def decode(
         self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int

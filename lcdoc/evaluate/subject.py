@@ -86,14 +86,18 @@ class Subject:
 
     def read(self, mode: str, sheet: Sheet, observer: Observer = silent) -> AnyReader:
         """Opens a reader in this mode and reads the document. No suite reads one in any other way."""
-        reader = open_reader(self._model, mode, self._settings, sheet.capacity_tokens)
+        longest = max(map(len, sheet.questions), default=0)
+        need = Need(len(sheet.document_ids), longest, 0, keep_turns=not longest)
+        reader = open_reader(self._model, mode, self._settings, sheet.capacity_tokens, need)
         started = time.perf_counter()
 
         def on_chunk(done: int) -> None:
             rate = done / (time.perf_counter() - started)
             observer(Progress("read", done, len(sheet.document_ids), rate, reader.cache.nbytes, 0))
 
-        reader.prefill(sheet.document_ids, on_chunk)
+        reader.read(
+            sheet.document_ids, on_chunk, questions=sheet.questions, repeat_ids=self.prompt.repeat_ids()
+        )
         return reader
 
     def replies(

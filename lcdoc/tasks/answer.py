@@ -74,6 +74,8 @@ class PlanSummary:
     """What was decided before the first token was read.
 
     rung: the way of reading chosen for the budget. loss: what it gives up, in words; empty when exact.
+    evict: the policy that judges which keys and values are dropped, and keep_tokens what each retrieval head holds
+    of the document on average; None where all of it is kept.
     predicted_peak_bytes: what the process will take of the device at most.
     """
 
@@ -87,6 +89,8 @@ class PlanSummary:
     recent_size: int
     num_streaming_heads: int
     num_retrieval_heads: int
+    evict: str | None
+    keep_tokens: int | None
     predicted_peak_bytes: int
 
 

@@ -62,7 +62,8 @@ class Reading:
         if not self.tokens.token_ids:
             raise DocumentError("the document holds no text that the model can read")
         self._head_ids = self._prompt.head_ids()
-        longest = max((len(self._question_ids(q)) for q in questions), default=CHAT_QUESTION_TOKENS)
+        self._known_questions = [self._question_ids(question) for question in questions]
+        longest = max(map(len, self._known_questions), default=CHAT_QUESTION_TOKENS)
 
         device = choose_device(settings.device)
         dtype = choose_dtype(settings.dtype, device)
@@ -94,6 +95,7 @@ class Reading:
             capacity_tokens=self._plan.room.capacity_tokens,
             chunk_tokens=rung.chunk_tokens,
             kv_dtype=rung.kv_dtype,
+            eviction=rung.eviction,
         )
         self._info = ModelInfo(files.name, self._dtype, self._window)
         self._bare: Mark | None = None  # the document read, nothing asked
@@ -127,7 +129,12 @@ class Reading:
             self._report("read", self.tokens_read, self.tokens_total, started)
 
         self._report("read", 0, self.tokens_total, started)
-        self._reader.prefill(self._head_ids + self.tokens.token_ids, on_chunk)
+        self._reader.read(
+            self._head_ids + self.tokens.token_ids,
+            on_chunk,
+            questions=self._known_questions,
+            repeat_ids=self._prompt.repeat_ids(),
+        )
         self._bare = self._reader.mark()
         self._read_s = self._unpaid_read_s = time.perf_counter() - started
 

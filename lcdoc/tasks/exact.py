@@ -41,6 +41,8 @@ def find_exact_change(
         weights="model",
         mode="exact",
         kv_dtype="auto",
+        evict=None,
+        keep=None,
         profile=None,
         sink_size=None,
         recent_size=None,
@@ -78,7 +80,9 @@ def _ruling_out(settings: ReadSettings) -> tuple[str, ...]:
     mode = ("--mode exact",) if settings.mode not in ("auto", "exact") else ()
     kv_dtype = ("--kv-dtype model",) if settings.kv_dtype not in ("auto", "model") else ()
     weights = ("--weights model",) if settings.weights != "model" else ()
-    return weights + mode + kv_dtype
+    asked = settings.evict is not None or settings.keep is not None
+    evict = ("no --evict or --keep",) if asked else ()
+    return weights + mode + kv_dtype + evict
 
 
 def _pages(tokenized: TokenizedDocument | None, tokens: int) -> tuple[int, ...]:

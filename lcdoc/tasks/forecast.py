@@ -88,7 +88,7 @@ def make_forecast(
     except DoesNotFitError as error:
         refusal = str(error)
     capacity_tokens = room.capacity_tokens if room else all_tokens
-    rungs = list(list_rungs(settings, shape, capacity_tokens, place.base_bytes, place.budget_bytes))
+    rungs = list(list_rungs(settings, shape, capacity_tokens, place.base_bytes, place.budget_bytes, need))
     exact = None
     if chosen is None or chosen.loss:
         binding = window if subject.installed else None

@@ -7,6 +7,8 @@ from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import Limits, ModelShape, Rung, ladder, offloaded
+from lcdoc.engine.eviction import POLICIES
+from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import DoesNotFitError, UsageError
@@ -15,6 +17,9 @@ from lcdoc.tasks.answer import PlanSummary
 
 DEFAULT_SINK_SIZE = 64
 DEFAULT_RECENT_SIZE = 256
+
+# Who judges where the user doesn't say: with a question known ahead, and without.
+QUESTION_POLICY, BLIND_POLICY = "question", "reconstruct"
 
 # Room that an answer must have for a document to count as fitting the window.
 MIN_ANSWER_TOKENS = 64
@@ -74,7 +79,7 @@ def make_plan(
     """
     room = fit_window(config, need)
     chosen, least = None, None
-    for rung in list_rungs(settings, shape, room.capacity_tokens, base_bytes, budget_bytes):
+    for rung in list_rungs(settings, shape, room.capacity_tokens, base_bytes, budget_bytes, need):
         if rung.peak_bytes <= budget_bytes:
             chosen = rung
             break
@@ -98,6 +103,8 @@ def make_plan(
         recent_size=split.recent_size if split.num_streaming_heads else 0,
         num_streaming_heads=split.num_streaming_heads,
         num_retrieval_heads=shape.num_layers * shape.num_kv_heads - split.num_streaming_heads,
+        evict=chosen.eviction.policy.name if chosen.eviction else None,
+        keep_tokens=chosen.eviction.keep_tokens if chosen.eviction else None,
         predicted_peak_bytes=chosen.peak_bytes,
     )
     return Plan(chosen, room, summary, budget_bytes)
@@ -109,14 +116,16 @@ def list_rungs(
     capacity_tokens: int,
     base_bytes: int,
     budget_bytes: int | None = None,
+    need: Need | None = None,
 ) -> Iterator[Rung]:
     """The ladder under the user's settings, lazily. budget_bytes: given, weights may stay off the device to keep to
-    it."""
+    it. need: what is to be read; without it nothing is evicted."""
     profile = _profile(settings, shape)
     weights = stored_weights(settings.weights, shape.dtype)
     if settings.mode == "exact" and weights != "model":
         raise UsageError(f"--mode exact keeps the model's own numbers; it can't go with --weights {weights}")
-    limits = replace(_limits(settings, shape, profile), weights=weights)
+    demand = _demand(settings, need, capacity_tokens) if need else None
+    limits = replace(_limits(settings, shape, profile), weights=weights, demand=demand)
     sizes = {
         "capacity_tokens": capacity_tokens,
         "chunk_tokens": settings.chunk_tokens,
@@ -172,6 +181,38 @@ def _limits(settings: ReadSettings, shape: ModelShape, profile: HeadProfile | No
     return Limits(None, kv_dtype)
 
 
+def _demand(settings: ReadSettings, need: Need, capacity_tokens: int) -> Demand | None:
+    """What may be evicted: what was asked for, else as much as the budget needs, by the policy that fits best."""
+    asked = settings.evict is not None or settings.keep is not None
+    if settings.mode == "stream" or (settings.mode == "exact" and not asked):
+        if asked:
+            raise UsageError("--evict and --keep are for retrieval heads, and --mode stream has none")
+        return None
+    if asked and settings.mode == "exact":
+        raise UsageError("--mode exact drops nothing; leave out --evict and --keep, or take --mode auto")
+    if asked and settings.kv_dtype in ("int8", "int4"):
+        raise UsageError(
+            f"evicted heads keep 16 bits or more; --evict can't go with --kv-dtype {settings.kv_dtype}"
+        )
+    policy = settings.evict or (BLIND_POLICY if need.keep_turns else QUESTION_POLICY)
+    if policy == QUESTION_POLICY and need.keep_turns:
+        raise UsageError("--evict question needs a question known before the reading; a chat has none")
+    return Demand(
+        POLICIES[policy],
+        document_tokens=need.document_tokens,
+        after_tokens=capacity_tokens - need.document_tokens,
+        question_tokens=need.prompt_tokens,
+        keep_tokens=None if settings.keep is None else _kept(settings.keep, need.document_tokens),
+        asked=asked,
+    )
+
+
+def _kept(keep: str, document_tokens: int) -> int:
+    if keep.endswith("%"):
+        return int(document_tokens * float(keep[:-1]) / 100)
+    return int(keep)
+
+
 def _profile(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
     if settings.profile is None:
         return None
@@ -190,6 +231,8 @@ def context_window(config: Any) -> int:
 def _mode(rung: Rung, settings: ReadSettings) -> str:
     if settings.mode != "auto":
         return settings.mode
+    if rung.eviction is not None:
+        return "evict"
     return "duo" if rung.split.num_streaming_heads else "exact"
 
 

@@ -1,6 +1,6 @@
 """The receipt: how much of the document was really read, and what was dropped, counted from the cache itself."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from lcdoc.documents.document import Document
@@ -68,7 +68,7 @@ def _heads(cache: DocumentCache) -> tuple[dict[str, int], dict[str, float]]:
     """By kind of head: how many there are, and the share of the tokens seen that they still hold."""
     num_heads: Counter[str] = Counter()
     seen: Counter[str] = Counter()
-    held: Counter[str] = Counter()
+    held: dict[str, float] = defaultdict(float)
     for group, buffer in cache.groups():
         heads = len(group.kv_heads)
         num_heads[group.kind] += heads

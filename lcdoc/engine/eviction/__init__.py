@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lcdoc.engine.eviction.expected import ExpectedAttention
 from lcdoc.engine.eviction.h2o import HeavyHitters
 from lcdoc.engine.eviction.keydiff import DistinctKeys
-from lcdoc.engine.eviction.policy import Policy
+from lcdoc.engine.eviction.policy import CHUNK, Policy
 from lcdoc.engine.eviction.question import QuestionProbe
 from lcdoc.engine.eviction.recent import Recent
 from lcdoc.engine.eviction.reconstruct import Reconstruction
@@ -27,8 +27,8 @@ POLICIES: dict[str, Policy] = {
 }
 
 # Never evicted: a head without its first tokens breaks, and one without its last loses the thread.
-SINK_TOKENS = 16
-RECENT_TOKENS = 64
+SINK_TOKENS = 8
+RECENT_TOKENS = 32
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,7 @@ class Eviction:
     policy: Policy
     keep_tokens: int
     tail_tokens: int
+
+    def probe_tokens(self, chunk_tokens: int) -> int:
+        """At most so many are put to what is held after each chunk, beside the chunk itself."""
+        return 0 if self.policy.listens == CHUNK else self.tail_tokens - chunk_tokens

@@ -28,6 +28,8 @@ class ExpectedAttention:
         mean = queries.mean(dim=3, keepdim=True)
         centred = queries - mean
         covariance = centred.transpose(-1, -2) @ centred / max(1, queries.shape[3] - 1)
-        exponent = (keys * mean).sum(-1) + 0.5 * ((keys @ covariance) * keys).sum(-1)  # [1, kv, group, length]
+        exponent = (keys * mean).sum(-1) + 0.5 * ((keys @ covariance) * keys).sum(
+            -1
+        )  # [1, kv, group, length]
         expected = torch.softmax(exponent, dim=-1).mean(dim=2)
         return expected * evidence.values.float().norm(dim=-1)
