@@ -158,7 +158,8 @@ class DocumentCache(Cache):
         return [buffer for _, buffer in self.groups() if isinstance(buffer, EvictingBuffer)]
 
     def evict(self) -> None:
-        """Drops the tokens with the lowest scores, over all layers and heads, until what is kept is what it may be."""
+        """Drops the tokens with the lowest scores, over all layers and heads, until what is kept is what it may be.
+        Where that is not yet reached nothing is dropped; the tails are emptied in either case."""
         assert self.eviction is not None
         buffers = self.evicting
         scores, protected = [], []

@@ -100,8 +100,7 @@ class Reader:
                 self._observe(probes)
         finally:
             self.cache.observe(False)
-        if overfull:
-            self.cache.evict()
+        self.cache.evict()
 
     def _observe(self, probes: Sequence[Sequence[int]]) -> None:
         """Lets the cache watch what each probe attends to, and takes it back."""
