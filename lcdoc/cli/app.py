@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from lcdoc.cli import options
-from lcdoc.cli.bench import bench_command
+from lcdoc.cli.bench import WHATS, bench_command
+from lcdoc.cli.budget import budget_command
 from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
@@ -22,6 +23,7 @@ app = typer.Typer(help="Ask anything of a document of any length, on your own ma
 models_app = typer.Typer(help="Get, list and remove models.", **PLAIN)
 profiles_app = typer.Typer(help="Look at head profiles.", **PLAIN)
 config_app = typer.Typer(help="Look at the settings.", **PLAIN)
+bench_app = typer.Typer(help="Measure speed and memory.", **PLAIN)
 eval_app = typer.Typer(help="Measure what is found in long documents.", **PLAIN)
 
 
@@ -216,10 +218,13 @@ def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
 
 
 app.command("plan")(plan_command)
-app.command("bench")(bench_command)
+for what, summary in WHATS.items():
+    bench_app.command(what, help=summary)(bench_command(what))
+bench_app.command("budget")(budget_command)
 eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)
 eval_app.command("qa")(qa_command)
+app.add_typer(bench_app, name="bench")
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 app.add_typer(profiles_app, name="profiles")

@@ -1,5 +1,6 @@
-"""`lcdoc bench`: speed and memory, measured beside stock transformers."""
+"""`lcdoc bench prefill|decode|memory`: speed and memory, measured beside stock transformers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +13,16 @@ from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import bytes_text
 from lcdoc.cli.tables import print_table, split_names, split_numbers
 from lcdoc.config import resolve
-from lcdoc.errors import UsageError
 
 if TYPE_CHECKING:
     from lcdoc.bench.comparison import Comparison
 
 STOCK = "stock"
-WHATS = ("prefill", "decode", "memory")
-What = Annotated[str, typer.Argument(metavar="prefill|decode|memory", help="What to measure.")]
+WHATS = {
+    "prefill": "Measure reading speed, each mode beside stock transformers.",
+    "decode": "Measure answering speed, each mode beside stock transformers.",
+    "memory": "Measure peak memory, each mode beside stock transformers.",
+}
 Shape = Annotated[
     str | None, typer.Option(help="Random weights of this shape: llama-tiny, smollm2-135m or llama-3-8b.")
 ]
@@ -36,70 +39,71 @@ ResultFile = Annotated[
 ]
 
 
-def bench_command(
-    what: What,
-    model: options.Model = None,
-    shape: Shape = None,
-    model_config: ModelConfig = None,
-    lengths: Lengths = "1024,4096,8192",
-    modes: Modes = "exact,stream",
-    repeats: Repeats = 3,
-    json: ResultFile = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    profile: options.Profile = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
-) -> int:
-    """Measure reading speed, answering speed or peak memory, each mode beside stock transformers."""
-    if what not in WHATS:
-        raise UsageError(f"bench measures one of {', '.join(WHATS)}, not {what!r}")
-    settings = resolve(
-        {
-            "device": device,
-            "dtype": dtype,
-            "profile": profile,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
-    )
-    display = open_display(settings.appearance)
-    from lcdoc.bench.run import Bench
-    from lcdoc.bench.subject import Subject
-    from lcdoc.bench.turns import Turns
-    from lcdoc.evaluate.report import write_report
+def bench_command(what: str) -> Callable[..., int]:
+    """The command that measures it. what: one of WHATS."""
 
-    read = settings.read
-    if model is None and shape is None and model_config is None:
-        model = read.model
-    subject = Subject(model, shape, model_config, read.device, read.dtype)
-    turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
-    comparisons: list[Comparison] = []
-    try:
-        with interruptible():
-            bench = Bench(what, subject, read, turns)
-            if json is not None:
-                write_report(json, bench.report())  # a file that can't be written costs no measuring
-            for comparison in bench.run(display):
-                comparisons.append(comparison)
-                display.say(_line(what, comparison))
+    def command(
+        model: options.Model = None,
+        shape: Shape = None,
+        model_config: ModelConfig = None,
+        lengths: Lengths = "1024,4096,8192",
+        modes: Modes = "exact,stream",
+        repeats: Repeats = 3,
+        json: ResultFile = None,
+        device: options.Device = None,
+        dtype: options.Dtype = None,
+        profile: options.Profile = None,
+        sink_size: options.SinkSize = None,
+        recent_size: options.RecentSize = None,
+        chunk_tokens: options.ChunkTokens = None,
+        quiet: options.Quiet = False,
+        no_color: options.NoColor = False,
+    ) -> int:
+        settings = resolve(
+            {
+                "device": device,
+                "dtype": dtype,
+                "profile": profile,
+                "sink_size": sink_size,
+                "recent_size": recent_size,
+                "chunk_tokens": chunk_tokens,
+                "quiet": quiet or None,
+                "color": "never" if no_color else None,
+            }
+        )
+        display = open_display(settings.appearance)
+        from lcdoc.bench.run import Bench
+        from lcdoc.bench.subject import Subject
+        from lcdoc.bench.turns import Turns
+        from lcdoc.evaluate.report import write_report
+
+        read = settings.read
+        if model is None and shape is None and model_config is None:
+            model = read.model
+        subject = Subject(model, shape, model_config, read.device, read.dtype)
+        turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
+        comparisons: list[Comparison] = []
+        try:
+            with interruptible():
+                bench = Bench(what, subject, read, turns)
                 if json is not None:
-                    write_report(json, bench.report())
-    except KeyboardInterrupt:
-        display.clear()
-        display.say(f"interrupted after {len(comparisons)} of {len(turns.lengths)} lengths")
-        return INTERRUPTED
-    finally:
-        display.clear()
-    rows = [row for comparison in comparisons for row in _rows(what, comparison)]
-    print_table(what, ["tokens, mode", "median", "least", "most", "stock took"], rows)
-    return 0
+                    write_report(json, bench.report())  # a file that can't be written costs no measuring
+                for comparison in bench.run(display):
+                    comparisons.append(comparison)
+                    display.say(_line(what, comparison))
+                    if json is not None:
+                        write_report(json, bench.report())
+        except KeyboardInterrupt:
+            display.clear()
+            display.say(f"interrupted after {len(comparisons)} of {len(turns.lengths)} lengths")
+            return INTERRUPTED
+        finally:
+            display.clear()
+        rows = [row for comparison in comparisons for row in _rows(what, comparison)]
+        print_table(what, ["tokens, mode", "median", "least", "most", "stock took"], rows)
+        return 0
+
+    return command
 
 
 def _line(what: str, comparison: "Comparison") -> str:
