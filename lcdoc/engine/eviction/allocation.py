@@ -3,7 +3,7 @@
 import torch
 
 # Of an equal share, what every head gets before its tokens compete with other heads' (AdaKV, arXiv 2407.11550).
-FLOOR_SHARE = 0.2
+FLOOR_SHARE = 0.3
 
 
 def choose_kept(
