@@ -12,7 +12,11 @@ from lcdoc.tasks.progress import Observer
 
 Modes = Annotated[
     str,
-    typer.Option(metavar="MODE,...", help="exact, stream, duo, bfloat16, int8, int4, stock (transformers)."),
+    typer.Option(
+        metavar="MODE,...",
+        help="exact, stream, duo, bfloat16, int8, int4, stock (transformers), or an eviction policy and what it "
+        "keeps: question@25%.",
+    ),
 ]
 Books = Annotated[
     list[str],

@@ -42,16 +42,15 @@ def predict_seconds(
     # Each probe is one more pass after each chunk; its attention is small beside its products with the weights.
     probe_tokens = rung.eviction.probe_tokens(chunk_tokens) if rung.eviction is not None else 0
     linear_flops = flops.linear + 2 * layer_weights * chunks * probe_tokens
-    if probe_tokens:
-        chunks *= 2
+    passes = 2 * chunks if probe_tokens else chunks
     steps_s = rates.layer_step_s * shape.num_layers
     unpack_s = _unpack_s(shape, rung, rates)
     prefill_s = (
         linear_flops / rates.linear_flops_per_s(chunk_tokens, shape.hidden_size)
         + flops.causal / rates.causal_flops_per_s
         + flops.dense / rates.dense_flops_per_s
-        + unpack_s * past_tokens(tokens, chunk_tokens)
-        + steps_s * chunks
+        + unpack_s * min(past_tokens(tokens, chunk_tokens), held * chunks)
+        + steps_s * passes
     )
     token_s = steps_s + (step_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * held
     return Seconds(prefill_s, answer_tokens * token_s)

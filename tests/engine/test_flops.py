@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from lcdoc.engine.budget import Limits, ModelShape, ladder
+from lcdoc.engine.eviction import POLICIES
+from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.flops import (
     chunk_pairs,
+    past_pairs,
     past_tokens,
     prefill_flops,
     triangle,
@@ -50,6 +53,31 @@ def test_pairs_are_those_counted_one_by_one():
         # 2 sinks and a window of 5: never more than 7 keys for a query.
         assert window_pairs(tokens, 7) == pairs(tokens, lambda query, key: key < 2 or query - key < 5)
         assert past_tokens(tokens, 4) == sum(range(0, tokens, 4))
+
+
+@pytest.mark.parametrize("keep_tokens", [3, 4, 6, 8, 100])
+def test_evicted_tokens_are_not_paired(keep_tokens):
+    for tokens in (1, 4, 9, 23):
+        across = sum(min(query // 4 * 4, keep_tokens) for query in range(tokens))
+        assert past_pairs(tokens, 4, keep_tokens) == across
+
+
+def test_a_probe_is_one_more_pass_after_each_chunk():
+    fixed = {"chunk_tokens": 4, "base_bytes": 0}
+    demand = Demand(POLICIES["question"], 120, after_tokens=2, question_tokens=3, keep_tokens=60)
+    asked = Demand(POLICIES["snapkv"], 120, after_tokens=2, question_tokens=3, keep_tokens=60)
+    options = {"tokens": 120, "answer_tokens": 1, "layer_weights": 5000, "step_bytes": 0}
+    question, snapkv = (
+        predict_seconds(
+            SHAPE,
+            next(ladder(SHAPE, capacity_tokens=122, limits=Limits(demand=d), **fixed)),
+            RATES,
+            **options,
+        )
+        for d in (demand, asked)
+    )
+    # Thirty chunks, each followed by three tokens that pass two layers.
+    assert question.prefill_s - snapkv.prefill_s == pytest.approx(30 * (2 * 5000 * 3 / 1000 + 2 * 0.5))
 
 
 def test_prefill_of_ten_tokens_by_hand():
