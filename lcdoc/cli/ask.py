@@ -109,6 +109,7 @@ def _load(request: Request, documents: list[Document], observer: Observer, displ
         max_new_tokens=settings.sampling.max_new_tokens,
         questions=request.questions,
         observer=observer,
+        on_note=display.say,
     )
 
 

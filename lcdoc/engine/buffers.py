@@ -6,7 +6,12 @@ mark a point and rewind to it, count the tokens that it still holds of a span, a
 (nbytes) and what it was made for (capacity_bytes).
 """
 
+from collections.abc import Iterator
+
 import torch
+
+# Taken at a time where a buffer is moved into another.
+BLOCK_TOKENS = 1024
 
 
 class FullBuffer:
@@ -28,6 +33,12 @@ class FullBuffer:
     def held(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of all tokens, in order."""
         return self.keys[:, :, : self.seen_tokens], self.values[:, :, : self.seen_tokens]
+
+    def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """As `held`, a block at a time."""
+        for start in range(0, self.seen_tokens, BLOCK_TOKENS):
+            span = slice(start, min(start + BLOCK_TOKENS, self.seen_tokens))
+            yield self.keys[:, :, span], self.values[:, :, span]
 
     def mark(self) -> int:
         return self.seen_tokens

@@ -65,10 +65,11 @@ class LayerCache(CacheLayerMixin):
                 raise ValueError(f"batch size {key.shape[0]}: a document is read by itself, as a batch of 1")
             for group in self.split.groups(self.layer_idx, key.shape[1], sliding_window):
                 example = key[:, : len(group.kv_heads)], value[:, : len(group.kv_heads)]
-                self._groups.append((group, self._new_buffer(group, *example)))
+                self._groups.append((group, self.new_buffer(group, *example)))
         return self._groups
 
-    def _new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
+    def new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
+        """keys, values: examples that give heads, head_dim, dtype and device."""
         if group.recent_size is None:
             bits = KV_BITS.get(self.kv_dtype)
             if self.eviction is not None and self.eviction.keep_tokens < self.capacity_tokens:
@@ -82,7 +83,7 @@ class LayerCache(CacheLayerMixin):
 
     @property
     def buffers(self) -> list[tuple[HeadGroup, Buffer]]:
-        """The head groups and their buffers; empty before the first token."""
+        """The head groups and their buffers, to be replaced one by one; empty before the first token."""
         return self._groups
 
     def get_seq_length(self) -> int:
@@ -99,6 +100,8 @@ class LayerCache(CacheLayerMixin):
         return [buffer.mark() for _, buffer in self._groups]
 
     def rewind(self, marks: list[object]) -> None:
+        if not marks:  # made before the first token, and thus before the buffers
+            self._groups.clear()
         for (_, buffer), mark in zip(self._groups, marks, strict=True):
             buffer.rewind(mark)
 
@@ -127,14 +130,14 @@ class DocumentCache(Cache):
         """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
         kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
         eviction: what retrieval heads may drop, when `evict` is called; None for nothing."""
-        self.eviction = eviction
+        self.kv_dtype, self.eviction = kv_dtype, eviction
         layers: list[Any] = [
             LayerCache(idx, split, capacity_tokens, kv_dtype, eviction) for idx in range(num_layers)
         ]
         super().__init__(layers=layers)
 
     def mark(self) -> list[list[object]]:
-        """A point to return to with `rewind`; needs at least one token read."""
+        """A point to return to with `rewind`."""
         return [layer.mark() for layer in self.layers]
 
     def rewind(self, mark: list[list[object]]) -> None:

@@ -1,6 +1,6 @@
 """Storage of a retrieval group of which most is dropped: what was kept of each head, and a tail of what is new."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -8,6 +8,7 @@ from lcdoc.engine.eviction import RECENT_TOKENS, SINK_TOKENS, Eviction
 from lcdoc.engine.eviction.evidence import Evidence
 
 Pair = tuple[torch.Tensor, torch.Tensor]
+Judgement = tuple[bool, list[torch.Tensor]]
 
 # Tokens brought to the model's dtype at a time while attending.
 BLOCK_TOKENS = 1024
@@ -36,6 +37,7 @@ class EvictingBuffer:
         self._positions = [torch.empty(0, dtype=torch.int32, device=keys.device)] * self.num_heads
         self._scores = [torch.empty(0, device=keys.device)] * self.num_heads
         self.seen_tokens = self.num_tail = 0
+        self._judged = True  # whether scores tell anything
 
     def _nothing(self) -> Pair:
         keys, values = self._examples
@@ -70,7 +72,7 @@ class EvictingBuffer:
 
         queries: [1, heads, length, head_dim]; lse: [1, heads, length].
         """
-        num_queries = queries.shape[2]
+        num_queries, self._judged = queries.shape[2], True
         last = torch.arange(self.seen_tokens - num_queries, self.seen_tokens, device=queries.device)
         grouped = queries.unflatten(1, (self.num_heads, -1)), lse.unflatten(1, (self.num_heads, -1))
         for head in range(self.num_heads):
@@ -115,21 +117,54 @@ class EvictingBuffer:
         return scores, protected
 
     def keep(self, masks: list[torch.Tensor]) -> None:
-        """Drops, head by head, the tokens whose mask is False, and empties the tail."""
+        """Drops, head by head, the tokens whose mask is False, and empties the tail; all or, if it fails, nothing."""
+        kept, ledger = [], []
         for head, mask in enumerate(masks):
             chosen = mask.nonzero().squeeze(1)
             keys, values, positions, scores = self._held(head)
-            self._kept[head] = (
-                keys[:, :, chosen].to(self._dtype),
-                values[:, :, chosen].to(self._dtype),
-            )
-            self._positions[head], self._scores[head] = positions[chosen], scores[chosen]
-        self.num_tail = 0
+            kept.append((keys[:, :, chosen].to(self._dtype), values[:, :, chosen].to(self._dtype)))
+            ledger.append((positions[chosen], scores[chosen]))
+        self._kept, self.num_tail = kept, 0
+        self._positions, self._scores = (list(column) for column in zip(*ledger, strict=True))
+
+    def fill(self, blocks: Iterable[Pair], num_tokens: int) -> None:
+        """Takes over the first num_tokens of a text, in order, before any other: all are kept, none has a score."""
+        for head in range(self.num_heads):
+            keys, values = (x.new_empty(1, 1, num_tokens, x.shape[-1]) for x in self._nothing())
+            self._kept[head] = keys, values
+            self._scores[head] = torch.zeros(num_tokens, device=self._tail_scores.device)
+        for block in blocks:
+            span = slice(self.seen_tokens, self.seen_tokens + block[0].shape[2])
+            for head in range(self.num_heads):
+                for kept, new in zip(self._kept[head], block, strict=True):
+                    kept[:, :, span] = new[:, head : head + 1]
+            self.seen_tokens = span.stop
+        self._judged = False
+        positions = torch.arange(num_tokens, dtype=torch.int32, device=self._tail_scores.device)
+        self._positions = [positions] * self.num_heads
+
+    def change(self, eviction: Eviction, dtype: torch.dtype | None = None) -> None:
+        """Goes on under another eviction, and in another dtype where one is given; drops nothing yet."""
+        self._dtype = dtype or self._dtype
+        held = [len(scores) + self.num_tail for scores in self._scores]
+        self.keep([torch.ones(count, dtype=torch.bool, device=self._tail_scores.device) for count in held])
+        self._tail = tuple(x.new_empty(1, x.shape[1], eviction.tail_tokens, x.shape[-1]) for x in self._tail)
+        self._tail_scores = self._tail_scores.new_zeros(self.num_heads, eviction.tail_tokens)
+        self.eviction = eviction
 
     def forget_scores(self) -> None:
         """Before a new round of observing."""
-        for scores in (*self._scores, self._tail_scores):
-            scores.zero_()
+        self._scores = [torch.zeros_like(scores) for scores in self._scores]
+        self._tail_scores.zero_()
+
+    @property
+    def judgement(self) -> Judgement:
+        """Whether what is kept has been scored since it came here, and the scores, which can be set back to it."""
+        return self._judged, list(self._scores)
+
+    @judgement.setter
+    def judgement(self, judgement: Judgement) -> None:
+        self._judged, self._scores = judgement[0], list(judgement[1])
 
     @property
     def num_entries(self) -> int:

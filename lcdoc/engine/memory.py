@@ -1,9 +1,16 @@
 """What the process takes of the device's memory, now and at its worst."""
 
+import gc
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
+
+from lcdoc.errors import DoesNotFitError
+
+Result = TypeVar("Result")
 
 # What a process takes on a CPU once the first token is read, besides weights, cache and workspace: libraries'
 # pages, thread pools and their scratch. Measured with torch 2.13 on x86-64.
@@ -15,6 +22,53 @@ FREE_SHARE = 0.9
 UNIT_BYTES = {f"{prefix}B": 1000**power for power, prefix in enumerate(("", "K", "M", "G", "T"))} | {
     f"{prefix}IB": 1024**power for power, prefix in enumerate(("", "K", "M", "G", "T")) if power
 }
+
+# How allocators that have no exception of their own say that they refuse.
+REFUSALS = (
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+class AllocationFailed(DoesNotFitError):
+    """The device refused memory, whatever the plan said."""
+
+
+def allocating(work: Callable[[], Result]) -> Result:
+    """Calls it; raises AllocationFailed where memory is refused, free of the frames that hold what was allocated."""
+    refusal = ""
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not _is_refusal(error):
+            raise
+        refusal = (str(error) or "no memory left").splitlines()[0]
+    raise AllocationFailed(f"an allocation failed: {refusal.rstrip('.')}; free memory or lower --budget")
+
+
+def succeeds(work: Callable[[], object]) -> bool:
+    """Calls it; False where memory is refused, with nothing of what was allocated in it held any longer."""
+    try:
+        allocating(work)
+    except AllocationFailed:
+        return False
+    return True
+
+
+def _is_refusal(error: RuntimeError | MemoryError) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(text in str(error) for text in REFUSALS)
+
+
+def release_unused() -> None:
+    """Gives back what the allocator keeps of memory that nothing uses."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 class MemoryMeter:

@@ -45,6 +45,18 @@ class PagedBuffer:
             near = (torch.cat((s[:, :, :num_sinks], t[:, :, : self._num_tail]), 2) for s, t in self._near())
             keys, values = (tensor.to(self._dtype) for tensor in near)
             yield keys, values
+        yield from self._pages()
+
+    def blocks(self) -> Iterator[Pair]:
+        """As `parts`, but in order."""
+        num_sinks = min(self.seen_tokens, SINK_TOKENS)
+        keys, values = (tensor[:, :, :num_sinks].to(self._dtype) for tensor in self._sinks)
+        yield keys, values
+        yield from self._pages()
+        keys, values = (tensor[:, :, : self._num_tail].to(self._dtype) for tensor in self._tail)
+        yield keys, values
+
+    def _pages(self) -> Iterator[Pair]:
         for first in range(0, self._num_pages, BLOCK_PAGES):
             stop = min(first + BLOCK_PAGES, self._num_pages)
             yield self._keys.read(first, stop, self._dtype), self._values.read(first, stop, self._dtype)

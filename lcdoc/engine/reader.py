@@ -1,6 +1,7 @@
 """Reads token ids in chunks into a cache, and decodes from it. Knows nothing of text: token ids only."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from lcdoc.engine.cache import DocumentCache
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.memory import AllocationFailed, allocating
+from lcdoc.engine.moving import move
 
 Mark = tuple[list[list[object]], torch.Tensor]
 
@@ -69,13 +72,37 @@ class Reader:
 
         questions: token ids of each question that will be asked, as far as they are known; a policy that listens to
         questions needs one. repeat_ids: those of a request to repeat the text, for a policy that listens to that.
+        Raises AllocationFailed with all chunks before in the cache, whole: seen_tokens tells where to go on.
         """
+        self._evict()  # where that failed before
         for start in range(0, len(token_ids), self.chunk_tokens):
             chunk = token_ids[start : start + self.chunk_tokens]
             probes = self._probes(questions, [*repeat_ids, *chunk])
-            self._read_chunk(chunk, probes)
+            before, logits = allocating(self.cache.mark), self.logits
+            judgements = [buffer.judgement for buffer in self.cache.evicting]
+            try:
+                allocating(partial(self._read_chunk, chunk, probes))
+            except AllocationFailed:
+                self.logits = logits
+                self.cache.rewind(before)
+                for buffer, judgement in zip(self.cache.evicting, judgements, strict=True):
+                    buffer.judgement = judgement
+                raise
+            self._evict()
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
+
+    @torch.inference_mode()
+    def step_down(self, *, chunk_tokens: int, kv_dtype: str, eviction: Eviction | None) -> None:
+        """Goes on with less memory, and with all that was read; marks made before are worth nothing then, unless only
+        chunk_tokens changes. Raises AllocationFailed with the cache whole, to be taken further down."""
+        self.chunk_tokens = chunk_tokens
+        if (kv_dtype, eviction) == (self.cache.kv_dtype, self.cache.eviction):
+            return
+        allocating(partial(move, self.cache, kv_dtype, eviction))
+        judged = [buffer.judgement[0] for buffer in self.cache.evicting]
+        if judged and all(judged):  # else the next chunk tells what may go
+            allocating(self.cache.evict)
 
     def _probes(self, questions: Sequence[Sequence[int]], repeat: Sequence[int]) -> Sequence[Sequence[int]]:
         """What is put to the model after a chunk, and taken back."""
@@ -83,6 +110,11 @@ class Reader:
         if eviction is None or eviction.policy.listens == CHUNK:
             return ()
         return questions if eviction.policy.listens == QUESTION else (repeat,)
+
+    def _evict(self) -> None:
+        """Empties the tails. What is not reached, where it fails, keeps all that it holds."""
+        if any(buffer.num_tail for buffer in self.cache.evicting):
+            allocating(self.cache.evict)
 
     def _read_chunk(self, chunk: Sequence[int], probes: Sequence[Sequence[int]]) -> None:
         eviction = self.cache.eviction
@@ -100,7 +132,6 @@ class Reader:
                 self._observe(probes)
         finally:
             self.cache.observe(False)
-        self.cache.evict()
 
     def _observe(self, probes: Sequence[Sequence[int]]) -> None:
         """Lets the cache watch what each probe attends to, and takes it back."""
@@ -141,14 +172,15 @@ class Reader:
         """ids: [length]. Returns the logits after the last num_logits of them, [num_logits, vocab]."""
         device = self.model.device
         positions = torch.arange(self.seen_tokens, self.seen_tokens + len(ids), device=device)
-        output = self.model(
+        forward = partial(
+            self.model,
             input_ids=ids[None].to(device),
             position_ids=positions[None],
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=num_logits,
         )
-        return output.logits[0, -num_logits:]
+        return allocating(forward).logits[0, -num_logits:]
 
     @torch.inference_mode()
     def mark(self) -> Mark:

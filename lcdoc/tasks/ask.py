@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from lcdoc.citations import find_quotes
@@ -9,10 +10,10 @@ from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
-from lcdoc.engine.memory import MemoryMeter
+from lcdoc.engine.memory import MemoryMeter, allocating, release_unused, succeeds
 from lcdoc.engine.reader import Mark, Reader
 from lcdoc.engine.sampling import Sampler
-from lcdoc.errors import DocumentError, UsageError
+from lcdoc.errors import DocumentError, DoesNotFitError, UsageError
 from lcdoc.models import (
     choose_device,
     choose_dtype,
@@ -49,11 +50,13 @@ class Reading:
         max_new_tokens: int = 512,
         questions: Sequence[str] = (),
         observer: Observer = silent,
+        on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
-        """questions: those known to come; with none, room is kept for a chat. Raises DoesNotFitError before any
+        """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
+        otherwise than planned. Raises DoesNotFitError before any
         weights are loaded where the documents are longer than the model's window."""
         started = time.perf_counter()
-        self.documents, self._observer = tuple(documents), observer
+        self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._has_turns = False
         files = resolve(settings.model)
         tokenizer, config = load_tokenizer(files), load_config(files)
@@ -110,7 +113,7 @@ class Reading:
 
     @property
     def plan(self) -> PlanSummary:
-        """How the documents are read."""
+        """How the documents are read, at present."""
         return self._plan.summary
 
     @property
@@ -119,23 +122,31 @@ class Reading:
         return self._plan.budget_bytes
 
     def read(self) -> None:
-        """Reads the documents, once. An interrupt leaves tokens_read at the chunks that were finished."""
+        """Reads the documents, once. An interrupt leaves tokens_read at the chunks that were finished.
+
+        Where an allocation fails all the same, the plan steps down and the reading goes on from the last whole chunk.
+        Raises DoesNotFitError where there is no lesser plan."""
         if self._bare is not None:
             return
         started = time.perf_counter()
 
-        def on_chunk(done: int) -> None:
-            self.tokens_read = min(max(0, done - len(self._head_ids)), self.tokens_total)
+        def on_chunk(_: int) -> None:
+            self.tokens_read = min(max(0, self._reader.seen_tokens - len(self._head_ids)), self.tokens_total)
             self._report("read", self.tokens_read, self.tokens_total, started)
 
+        def read_on() -> None:
+            self._reader.read(
+                token_ids[self._reader.seen_tokens :],
+                on_chunk,
+                questions=self._known_questions,
+                repeat_ids=self._prompt.repeat_ids(),
+            )
+            self._bare = allocating(self._reader.mark)
+
+        token_ids = self._head_ids + self.tokens.token_ids
         self._report("read", 0, self.tokens_total, started)
-        self._reader.read(
-            self._head_ids + self.tokens.token_ids,
-            on_chunk,
-            questions=self._known_questions,
-            repeat_ids=self._prompt.repeat_ids(),
-        )
-        self._bare = self._reader.mark()
+        while not succeeds(read_on):
+            self._step_down()
         self._read_s = self._unpaid_read_s = time.perf_counter() - started
 
     def ask(
@@ -156,18 +167,28 @@ class Reading:
         asked = time.perf_counter()
         question_ids = self._question_ids(question)
         max_new_tokens = self._room_for_answer(question_ids, sampling)
-        before = self._reader.mark()
         stream, pieces, token_times = TextStream(self._prompt.tokenizer), [], []
+        answer_ids: list[int] = []
         finish_reason = "stop"
-        try:
-            self._reader.prefill(question_ids)
-            sampler = Sampler(sampling.temperature, sampling.top_p, sampling.seed)
-            for token_id in self._reader.decode(sampler, self._stop_ids, max_new_tokens):
+        sampler = Sampler(sampling.temperature, sampling.top_p, sampling.seed)
+        before = self._mark()
+
+        def answer_on() -> None:
+            self._reader.prefill(question_ids + answer_ids)
+            room = max_new_tokens - len(answer_ids)
+            for token_id in self._reader.decode(sampler, self._stop_ids, room):
+                answer_ids.append(token_id)
                 token_times.append(time.perf_counter())
                 self._report("answer", len(token_times), max_new_tokens, token_times[0])
                 if piece := stream.push(token_id):
                     pieces.append(piece)
                     on_text(piece)
+
+        try:
+            while not succeeds(answer_on):
+                self._reader.rewind(before)
+                self._step_down()
+                before = self._mark()
             if len(token_times) == max_new_tokens:
                 finish_reason = "length"
         except KeyboardInterrupt:
@@ -206,11 +227,46 @@ class Reading:
             self._reader.cache,
             mode=self.plan.mode,
             kv_dtype=self.plan.kv_dtype,
-            rounded=self._weights != "model" or (bool(self.plan.loss) and self.plan.kv_dtype != self._dtype),
+            rounded=self._weights != "model" or self._plan.rounded,
             head_tokens=len(self._head_ids),
             tokens_read=self.tokens_read,
             notes=self._plan.notes,
         )
+
+    def _step_down(self) -> None:
+        """Takes the reading, at a point where the cache is whole, to a plan that needs less memory.
+
+        Raises DoesNotFitError where there is none, or where a chat's turns would have to be forgotten for it."""
+        stepped = False
+        while not stepped:
+            seen_tokens = self._reader.seen_tokens
+            plan = self._plan.step_down(seen_tokens, moving=not self._has_turns)
+            if plan is None:
+                raise DoesNotFitError(
+                    f"an allocation failed after {seen_tokens:,} tokens and no way is left that takes less than "
+                    f"{self._plan.summary.rung}; free memory, choose pages with --pages, or a smaller --model"
+                )
+            self._plan, rung = plan, plan.rung
+            self._on_note(plan.steps[-1])
+            release_unused()
+            stepped = succeeds(
+                partial(
+                    self._reader.step_down,
+                    chunk_tokens=rung.chunk_tokens,
+                    kv_dtype=rung.kv_dtype,
+                    eviction=rung.eviction,
+                )
+            )
+            release_unused()
+
+    def _mark(self) -> Mark:
+        """A point to return to; before the first turn it is the bare document."""
+        mark: list[Mark] = []
+        while not succeeds(lambda: mark.append(self._reader.mark())):
+            self._step_down()
+        if not self._has_turns:
+            self._bare = mark[0]
+        return mark[0]
 
     def _question_ids(self, question: str) -> list[int]:
         return self._prompt.question_ids(question, first=not self._has_turns)

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import Limits, ModelShape, Rung, ladder, offloaded
+from lcdoc.engine.budget import Limits, ModelShape, Rung, kv_bytes, ladder, offloaded
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.heads import HeadSplit
@@ -48,16 +48,64 @@ class Room:
 
 @dataclass(frozen=True)
 class Plan:
-    """rung: the way chosen. notes: what the user should know of it."""
+    """rung: the way chosen. lesser: those below it, each to be had once. steps: what was told of steps down to this
+    rung. rounded: whether keys and values are rounded, or were on a rung before. notes: what the user should know."""
 
     rung: Rung
+    lesser: Iterator[Rung]
     room: Room
-    summary: PlanSummary
+    settings: ReadSettings
+    shape: ModelShape
     budget_bytes: int
+    rounded: bool
+    steps: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> PlanSummary:
+        rung, split = self.rung, self.rung.split
+        return PlanSummary(
+            mode=_mode(rung, self.settings),
+            rung=rung.name,
+            loss=rung.loss,
+            chunk_tokens=rung.chunk_tokens,
+            capacity_tokens=self.room.capacity_tokens,
+            kv_dtype=_stored_dtype(rung.kv_dtype, self.shape),
+            sink_size=split.sink_size if split.num_streaming_heads else 0,
+            recent_size=split.recent_size if split.num_streaming_heads else 0,
+            num_streaming_heads=split.num_streaming_heads,
+            num_retrieval_heads=self.shape.num_layers * self.shape.num_kv_heads - split.num_streaming_heads,
+            evict=rung.eviction.policy.name if rung.eviction else None,
+            keep_tokens=rung.eviction.keep_tokens if rung.eviction else None,
+            predicted_peak_bytes=rung.peak_bytes,
+        )
+
+    def step_down(self, seen_tokens: int, *, moving: bool = True) -> "Plan | None":
+        """The plan to go on with when an allocation has failed with seen_tokens read: the next rung that needs less
+        and can take over what was read, or None. moving: whether the cache may change, not the chunks alone."""
+        for rung in self.lesser:
+            if self._leads_to(rung, seen_tokens, moving):
+                rounded = _is_rounded(rung, self.shape) or (self.rounded and seen_tokens > 0)
+                step = f"an allocation failed: going on with {rung.name}"
+                return replace(self, rung=rung, rounded=rounded, steps=(*self.steps, step))
+        return None
+
+    def _leads_to(self, rung: Rung, seen_tokens: int, moving: bool) -> bool:
+        now = self.rung
+        if (rung.split, rung.offloaded_layers) != (now.split, now.offloaded_layers):
+            return False
+        if rung.peak_bytes >= now.peak_bytes or (now.eviction and not rung.eviction):
+            return False
+        if now.eviction is None and rung.eviction is not None:
+            # All that was read has to be held before any of it can be dropped.
+            moved_bytes = kv_bytes(self.shape, rung.split, seen_tokens, rung.kv_dtype)
+            if moved_bytes > now.kv_bytes:
+                return False
+        return moving or (rung.kv_dtype, rung.eviction) == (now.kv_dtype, now.eviction)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(note for note in (self.room.note, self.rung.loss, self._offloaded) if note)
+        notes = (self.room.note, self.rung.loss, self._offloaded, *self.steps)
+        return tuple(note for note in notes if note)
 
     @property
     def _offloaded(self) -> str | None:
@@ -79,7 +127,8 @@ def make_plan(
     """
     room = fit_window(config, need)
     chosen, least = None, None
-    for rung in list_rungs(settings, shape, room.capacity_tokens, base_bytes, budget_bytes, need):
+    rungs = list_rungs(settings, shape, room.capacity_tokens, base_bytes, budget_bytes, need)
+    for rung in rungs:
         if rung.peak_bytes <= budget_bytes:
             chosen = rung
             break
@@ -91,23 +140,7 @@ def make_plan(
             f"({least.name}; weights {_gigabytes(shape.weights_bytes)}), but the budget is "
             f"{_gigabytes(budget_bytes)}; raise --budget, choose pages with --pages, or a smaller --model"
         )
-    split = chosen.split
-    summary = PlanSummary(
-        mode=_mode(chosen, settings),
-        rung=chosen.name,
-        loss=chosen.loss,
-        chunk_tokens=chosen.chunk_tokens,
-        capacity_tokens=room.capacity_tokens,
-        kv_dtype=_stored_dtype(chosen.kv_dtype, shape),
-        sink_size=split.sink_size if split.num_streaming_heads else 0,
-        recent_size=split.recent_size if split.num_streaming_heads else 0,
-        num_streaming_heads=split.num_streaming_heads,
-        num_retrieval_heads=shape.num_layers * shape.num_kv_heads - split.num_streaming_heads,
-        evict=chosen.eviction.policy.name if chosen.eviction else None,
-        keep_tokens=chosen.eviction.keep_tokens if chosen.eviction else None,
-        predicted_peak_bytes=chosen.peak_bytes,
-    )
-    return Plan(chosen, room, summary, budget_bytes)
+    return Plan(chosen, rungs, room, settings, shape, budget_bytes, _is_rounded(chosen, shape))
 
 
 def list_rungs(
@@ -238,6 +271,11 @@ def _mode(rung: Rung, settings: ReadSettings) -> str:
 
 def _stored_dtype(kv_dtype: str, shape: ModelShape) -> str:
     return str(shape.dtype).removeprefix("torch.") if kv_dtype == "model" else kv_dtype
+
+
+def _is_rounded(rung: Rung, shape: ModelShape) -> bool:
+    """Whether keys and values are stored with fewer bits than the model computes in."""
+    return bool(rung.loss) and _stored_dtype(rung.kv_dtype, shape) != _stored_dtype("model", shape)
 
 
 def _gigabytes(size_bytes: int) -> str:
