@@ -15,9 +15,8 @@ from lcdoc.documents.document import Document
 from lcdoc.engine.budget import Rung
 from lcdoc.errors import DoesNotFitError, LcdocError, UsageError
 from lcdoc.evaluate.report import new_report
-from lcdoc.models import load_config, load_tokenizer, resolve
+from lcdoc.models import choose_device, choose_dtype, load_config, load_tokenizer, resolve
 from lcdoc.tasks.forecast import Say
-from lcdoc.tasks.place import Place
 
 QUESTION = "What is this about?"
 ANSWER_TOKENS = 4
@@ -90,7 +89,7 @@ class BudgetBench:
         self._options, self._password, self._say = options, password, say
         files = resolve(settings.model)
         self._tokenizer, self._config = load_tokenizer(files), load_config(files)
-        self._place = Place.of(settings)
+        self._dtype = choose_dtype(settings.dtype, choose_device(settings.device))
         self._head = new_report("bench budget", files.name, settings.device, settings.dtype) | {
             "settings": {
                 **asdict(steps),
@@ -100,7 +99,7 @@ class BudgetBench:
             }
         }
         self._complete = False
-        self._base_bytes = 0  # by how much a new process's start differs from this one's
+        self._base_bytes = 0  # what the process that reads takes before the weights are loaded
         self.runs: list[BudgetRun] = []
 
     def run(self) -> Iterator[BudgetRun]:
@@ -112,6 +111,7 @@ class BudgetBench:
             except DoesNotFitError as error:
                 self._say(f"{document.source} is left out: {error}")
                 continue
+            self._base_bytes = self._call("plan", document)["device"]["base_bytes"]
             for rung in spread(rungs, self._steps.count):
                 run = self._measure(document, rung, rungs)
                 self.runs.append(run)
@@ -130,36 +130,27 @@ class BudgetBench:
             self._settings,
             tokenizer=self._tokenizer,
             config=self._config,
-            place=self._place,
+            dtype=self._dtype,
         )
 
     def _measure(self, document: Document, rung: Rung, rungs: Sequence[Rung]) -> BudgetRun:
-        """Reads once more where the new process started so differently that it took another way."""
+        """Reads once more where the process started with more or less than planning does and took another way."""
         foretold_bytes = {rung.name: rung.peak_bytes for rung in rungs}
         for _ in range(2):
             run = self._read(document, self._base_bytes + rung.peak_bytes + HAIR_BYTES)
-            self._base_bytes = run.predicted_bytes - foretold_bytes.get(run.rung, run.predicted_bytes)
+            if run.rung in foretold_bytes:
+                self._base_bytes = run.predicted_bytes - foretold_bytes[run.rung]
             if run.rung == rung.name:
                 break
         return run
 
     def _read(self, document: Document, budget_bytes: int) -> BudgetRun:
-        numbers = tuple(page.number for page in document.pages)
-        command = [sys.executable, "-m", "lcdoc", "ask", *self._options, "-q", QUESTION, "--json", "--quiet"]
-        command += ["--pages", ",".join(map(str, numbers)), "--max-new-tokens", str(ANSWER_TOKENS)]
-        command += ["--budget", f"{budget_bytes}B", "--", document.source]
-        secret = {"LCDOC_PASSWORD": self._password} if self._password else {}
-        result = subprocess.run(
-            command, env={**os.environ, **secret}, capture_output=True, encoding="utf-8", check=False
-        )
-        if result.returncode:
-            said = result.stderr.strip().splitlines() or [f"the process ended with code {result.returncode}"]
-            raise LcdocError(f"{document.source}: reading within {budget_bytes:,} bytes failed: {said[-1]}")
-        answer = json.loads(result.stdout)
+        words = ["-q", QUESTION, "--budget", f"{budget_bytes}B"]
+        answer = self._call("ask", document, *words)
         return BudgetRun(
             source=document.source,
             unit=document.unit,
-            page_numbers=numbers,
+            page_numbers=_numbers(document),
             num_pages=document.num_pages,
             tokens=answer["receipt"]["tokens_read"],
             rung=answer["plan"]["rung"],
@@ -168,3 +159,21 @@ class BudgetBench:
             predicted_bytes=answer["memory"]["predicted_peak_bytes"],
             measured_bytes=answer["memory"]["peak_bytes"],
         )
+
+    def _call(self, command: str, document: Document, *words: str) -> Any:
+        """What `lcdoc ask` or `lcdoc plan` prints of the document as JSON, in a new process."""
+        pages = ",".join(map(str, _numbers(document)))
+        call = [sys.executable, "-m", "lcdoc", command, *self._options, *words, "--pages", pages]
+        call += ["--max-new-tokens", str(ANSWER_TOKENS), "--json", "--quiet", "--", document.source]
+        secret = {"LCDOC_PASSWORD": self._password} if self._password else {}
+        result = subprocess.run(
+            call, env={**os.environ, **secret}, capture_output=True, encoding="utf-8", check=False
+        )
+        if result.returncode:
+            said = result.stderr.strip().splitlines() or [f"the process ended with code {result.returncode}"]
+            raise LcdocError(f"{document.source}: lcdoc {command} failed: {said[-1].removeprefix('lcdoc: ')}")
+        return json.loads(result.stdout)
+
+
+def _numbers(document: Document) -> tuple[int, ...]:
+    return tuple(page.number for page in document.pages)

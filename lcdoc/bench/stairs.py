@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from lcdoc.config import ReadSettings
 from lcdoc.documents.document import Document
 from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.models import layer_bytes, weights_bytes
-from lcdoc.tasks.place import Place
 from lcdoc.tasks.plan import Need, fit_window, list_rungs
 from lcdoc.tokens import Prompt, tokenize
 
@@ -20,10 +21,11 @@ def rungs_of(
     *,
     tokenizer: Any,
     config: Any,
-    place: Place,
+    dtype: torch.dtype,
 ) -> list[Rung]:
-    """All ways with every weight on the device, the least lossy first, as `ask` would list them for the question.
-    Raises DoesNotFitError for a document longer than the model's window."""
+    """All ways with every weight on the device, the least lossy first, as `ask` would list them for the question,
+    but for what the process takes by itself: their peaks are above that. Raises DoesNotFitError for a document longer
+    than the model's window."""
     prompt = Prompt.from_tokenizer(tokenizer)
     need = Need(
         document_tokens=len(tokenize(tokenizer, [document]).token_ids),
@@ -32,13 +34,13 @@ def rungs_of(
         keep_turns=False,
     )
     sizes = (
-        weights_bytes(config, place.dtype, settings.weights),
-        place.dtype,
-        layer_bytes(config, place.dtype),
+        weights_bytes(config, dtype, settings.weights),
+        dtype,
+        layer_bytes(config, dtype),
     )
     shape = ModelShape.from_config(config, *sizes)
     capacity_tokens = fit_window(config, need).capacity_tokens
-    return list(list_rungs(settings, shape, capacity_tokens, place.base_bytes, need=need))
+    return list(list_rungs(settings, shape, capacity_tokens, base_bytes=0, need=need))
 
 
 def spread(rungs: Sequence[Rung], steps: int) -> list[Rung]:

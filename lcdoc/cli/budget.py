@@ -98,11 +98,12 @@ def budget_command(
         return INTERRUPTED
     finally:
         display.clear()
-    _print(runs)
+    print_runs(runs)
     return 0
 
 
-def _print(runs: Sequence["BudgetRun"]) -> None:
+def print_runs(runs: Sequence["BudgetRun"]) -> None:
+    """A table for each document, then the worst of all."""
     columns = ["read as, in MiB", "budget", "foretold", "measured", "of budget", "error"]
     for _, group in groupby(runs, lambda run: (run.source, run.page_numbers)):
         readings = list(group)
