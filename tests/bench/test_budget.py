@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lcdoc.bench.budget import HAIR_BYTES, BudgetRun, Steps
+from lcdoc.bench.budget import BudgetRun, Steps
 from lcdoc.bench.excerpt import leading_pages
 from lcdoc.bench.stairs import spread
 from lcdoc.cli.budget import print_runs
@@ -93,12 +93,12 @@ def test_wrong_choices_are_refused(run_lcdoc) -> None:
 
 
 def test_the_command_from_end_to_end(run_lcdoc, byte_model: Path, tmp_path: Path) -> None:
-    """A letter that fits the window beside a page that doesn't."""
+    """A letter that fits the window beside a text that doesn't."""
     long = tmp_path / "long.txt"
-    long.write_text("y" * 9000, encoding="utf-8")
+    long.write_text("y" * 20_000, encoding="utf-8")
     result = run_lcdoc(
         *("bench", "budget", LETTER, long, "--model", byte_model, "--dtype", "float32"),
-        *("--steps", "2", "--json", tmp_path / "budget.json"),
+        *("--max-tokens", "9000", "--steps", "2", "--json", tmp_path / "budget.json"),
     )
     assert result.returncode == 0, result.stderr
     assert "long.txt is left out: the document has " in result.stderr
@@ -106,12 +106,12 @@ def test_the_command_from_end_to_end(run_lcdoc, byte_model: Path, tmp_path: Path
     assert report["suite"] == "bench budget" and report["complete"] is True
     assert report["settings"]["options"] == [f"--model={byte_model}", "--dtype=float32"]
     exact, least = report["results"]
-    assert exact["rung"] == "exact" and exact["loss"] == "" and least["loss"]
+    assert exact["rung"] == "exact" and exact["loss"] == "" and least["rung"] != "exact"
     assert exact["source"] == str(LETTER) and exact["page_numbers"][0] == 1
     assert least["budget_bytes"] < exact["budget_bytes"]
     for run in (exact, least):
-        assert 2000 < run["tokens"] < 8192
-        assert 0 <= run["budget_bytes"] - run["predicted_bytes"] <= 2 * HAIR_BYTES
+        assert 6000 < run["tokens"] < 8192
+        assert 0 <= run["budget_bytes"] - run["predicted_bytes"] < 16 << 20
         assert run["measured_to_budget"] == run["measured_bytes"] / run["budget_bytes"]
         assert run["predicted_to_measured"] == run["predicted_bytes"] / run["measured_bytes"]
         # A process that has loaded torch takes this much at the least.
