@@ -174,7 +174,7 @@ def ladder(
     def rung(name: str, eviction: Eviction | None = None, kv_dtype: str | None = None) -> Rung:
         kv_dtype = kv_dtype or stored
         kv = kv_bytes(shape, split, capacity_tokens, kv_dtype, eviction)
-        work = workspace_bytes(shape, chunk) + eviction_bytes(shape, eviction)
+        work = workspace_bytes(shape, min(chunk, capacity_tokens)) + eviction_bytes(shape, eviction)
         peak = base_bytes + shape.weights_bytes + kv + work
         loss = "; ".join(
             filter(
@@ -236,7 +236,10 @@ def offloaded(
     for one layer stays, to stream the others through. None where that is not enough, or nothing is too much."""
     split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
     chunk = min(chunk_tokens, MIN_CHUNK_TOKENS)
-    kv, work = kv_bytes(shape, split, capacity_tokens, stored), workspace_bytes(shape, chunk)
+    kv, work = (
+        kv_bytes(shape, split, capacity_tokens, stored),
+        workspace_bytes(shape, min(chunk, capacity_tokens)),
+    )
     over = base_bytes + shape.weights_bytes + kv + work - budget_bytes
     if over <= 0 or not shape.layer_bytes:
         return

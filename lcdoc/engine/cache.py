@@ -12,6 +12,7 @@ from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.allocation import choose_kept
 from lcdoc.engine.heads import HeadGroup, HeadSplit
 from lcdoc.engine.paged_buffer import PagedBuffer
+from lcdoc.engine.rope import Rotation
 from lcdoc.errors import ModelError
 
 Buffer = FullBuffer | SinkWindowBuffer | PagedBuffer | EvictingBuffer
@@ -37,8 +38,10 @@ class LayerCache(CacheLayerMixin):
         capacity_tokens: int,
         kv_dtype: str,
         eviction: Eviction | None = None,
+        rotation: Rotation | None = None,
     ) -> None:
         super().__init__()
+        self.rotation = rotation
         self.layer_idx, self.split = layer_idx, split
         self.capacity_tokens, self.kv_dtype, self.eviction = capacity_tokens, kv_dtype, eviction
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
@@ -74,7 +77,7 @@ class LayerCache(CacheLayerMixin):
             bits = KV_BITS.get(self.kv_dtype)
             if self.eviction is not None and self.eviction.keep_tokens < self.capacity_tokens:
                 near = torch.bfloat16 if bits == 16 else keys.dtype
-                return EvictingBuffer(keys, values, self.eviction, near)
+                return EvictingBuffer(keys, values, self.eviction, near, self.rotation)
             if bits is not None and bits < keys.itemsize * 8:
                 return PagedBuffer(keys, values, bits, self.capacity_tokens)
         elif group.sink_size + group.recent_size < self.capacity_tokens:
@@ -126,13 +129,15 @@ class DocumentCache(Cache):
         capacity_tokens: int,
         kv_dtype: str = "model",
         eviction: Eviction | None = None,
+        rotation: Rotation | None = None,
     ) -> None:
         """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
         kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
-        eviction: what retrieval heads may drop, when `evict` is called; None for nothing."""
+        eviction: what retrieval heads may drop, when `evict` is called; None for nothing. rotation: the model's, needed
+        to close gaps; all heads must be retrieval heads then."""
         self.kv_dtype, self.eviction = kv_dtype, eviction
         layers: list[Any] = [
-            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction) for idx in range(num_layers)
+            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation) for idx in range(num_layers)
         ]
         super().__init__(layers=layers)
 
@@ -149,6 +154,12 @@ class DocumentCache(Cache):
         """Whether the queries of the passes to come are evidence for eviction."""
         for layer in self.layers:
             layer.observing = observing
+
+    @property
+    def next_position(self) -> int:
+        """Where the next token stands for the model: after all that was seen, or after what is held without gaps."""
+        evicting = self.evicting
+        return evicting[0].next_position if evicting else self.get_seq_length()
 
     def forget_scores(self) -> None:
         """Before a new round of observing."""
@@ -170,7 +181,8 @@ class DocumentCache(Cache):
             found = buffer.candidates()
             scores += found[0]
             protected += found[1]
-        masks = choose_kept(scores, protected, self.eviction.keep_tokens, self.eviction.policy.shares)
+        shares = self.eviction.policy.shares and not self.eviction.close_gaps
+        masks = choose_kept(scores, protected, self.eviction.keep_tokens, shares)
         for buffer in buffers:
             buffer.keep(masks[: buffer.num_heads])
             del masks[: buffer.num_heads]

@@ -6,6 +6,7 @@ import torch
 
 from lcdoc.engine.eviction import RECENT_TOKENS, SINK_TOKENS, Eviction
 from lcdoc.engine.eviction.evidence import Evidence
+from lcdoc.engine.rope import Rotation
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 Judgement = tuple[bool, list[torch.Tensor]]
@@ -24,10 +25,16 @@ class EvictingBuffer:
     """
 
     def __init__(
-        self, keys: torch.Tensor, values: torch.Tensor, eviction: Eviction, dtype: torch.dtype
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        eviction: Eviction,
+        dtype: torch.dtype,
+        rotation: Rotation | None = None,
     ) -> None:
-        """keys, values: examples that give heads, head_dims and device. dtype: what is kept is stored in it."""
-        self.eviction, self.num_heads = eviction, keys.shape[1]
+        """keys, values: examples that give heads, head_dims and device. dtype: what is kept is stored in it.
+        rotation: given, what is kept moves up to positions 0, 1, 2, ... at each eviction."""
+        self.eviction, self.num_heads, self._rotation = eviction, keys.shape[1], rotation
         self._dtype, self._examples = dtype, (keys[:, :1, :0], values[:, :1, :0])
         self._tail = tuple(
             x.new_empty(1, x.shape[1], eviction.tail_tokens, x.shape[-1]) for x in (keys, values)
@@ -122,7 +129,10 @@ class EvictingBuffer:
         for head, mask in enumerate(masks):
             chosen = mask.nonzero().squeeze(1)
             keys, values, positions, scores = self._held(head)
-            kept.append((keys[:, :, chosen].to(self._dtype), values[:, :, chosen].to(self._dtype)))
+            keys = keys[:, :, chosen]
+            if self._rotation is not None:  # without gaps a token's position is its index
+                keys = self._rotation.turn(keys, torch.arange(len(chosen), device=chosen.device) - chosen)
+            kept.append((keys.to(self._dtype), values[:, :, chosen].to(self._dtype)))
             ledger.append((positions[chosen], scores[chosen]))
         self._kept, self.num_tail = kept, 0
         self._positions, self._scores = (list(column) for column in zip(*ledger, strict=True))
@@ -165,6 +175,11 @@ class EvictingBuffer:
     @judgement.setter
     def judgement(self, judgement: Judgement) -> None:
         self._judged, self._scores = judgement[0], list(judgement[1])
+
+    @property
+    def next_position(self) -> int:
+        """Where the next token stands for the model."""
+        return self.seen_tokens if self._rotation is None else len(self._scores[0]) + self.num_tail
 
     @property
     def num_entries(self) -> int:

@@ -12,6 +12,7 @@ from lcdoc.engine.eviction.policy import CHUNK, QUESTION
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
 from lcdoc.engine.moving import move
+from lcdoc.engine.rope import Rotation
 
 Mark = tuple[list[list[object]], torch.Tensor]
 
@@ -38,7 +39,8 @@ class Reader:
         self.model = model
         self.chunk_tokens = chunk_tokens
         num_layers = model.config.get_text_config().num_hidden_layers
-        self.cache = DocumentCache(num_layers, split, capacity_tokens, kv_dtype, eviction)
+        rotation = Rotation.of(model) if eviction is not None and eviction.close_gaps else None
+        self.cache = DocumentCache(num_layers, split, capacity_tokens, kv_dtype, eviction, rotation)
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
 
     @property
@@ -171,7 +173,8 @@ class Reader:
     def _forward(self, ids: torch.Tensor, num_logits: int = 1) -> torch.Tensor:
         """ids: [length]. Returns the logits after the last num_logits of them, [num_logits, vocab]."""
         device = self.model.device
-        positions = torch.arange(self.seen_tokens, self.seen_tokens + len(ids), device=device)
+        first = self.cache.next_position
+        positions = torch.arange(first, first + len(ids), device=device)
         forward = partial(
             self.model,
             input_ids=ids[None].to(device),

@@ -49,7 +49,8 @@ class Receipt:
     kv_share_kept: by kind of head, the share of read tokens still held. The kinds are "retrieval",
     "streaming", and "window" for layers that the model itself gives no more than a window.
     num_heads: by kind of head, the number of (layer, KV head) pairs.
-    positions: "native", or the method that extended them. parts: 1, or the parts read apart and fused.
+    positions: "native", "closed up" (what was kept moved to where others were dropped), or the method that extended
+    them. parts: 1, or the parts read apart and fused.
     notes: every fallback taken and every approximation, one sentence each.
     """
 

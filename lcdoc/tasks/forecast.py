@@ -20,7 +20,7 @@ from lcdoc.models import WeightCount, count_weights, layer_bytes, weights_bytes
 from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.place import Place
-from lcdoc.tasks.plan import Need, context_window, fit_window, list_rungs, make_plan
+from lcdoc.tasks.plan import Need, context_window, list_rungs, make_plan, settle
 from lcdoc.tasks.subject import Subject
 
 Say = Callable[[str], None]
@@ -81,7 +81,7 @@ def make_forecast(
     )
     room, chosen, refusal = None, None, None
     try:
-        room = fit_window(config, need)
+        need, room = settle(config, settings, need, shape)
         notes += [room.note] if room.note else []
         sizes = {"base_bytes": place.base_bytes, "budget_bytes": place.budget_bytes}
         chosen = make_plan(config, settings, need, shape, **sizes).rung

@@ -28,12 +28,14 @@ MIN_ANSWER_TOKENS = 64
 @dataclass(frozen=True)
 class Need:
     """What is to be read. prompt_tokens: all besides the document, for the longest question. keep_turns: whether a
-    chat will need the rest of the window."""
+    chat will need the rest of the window. close_gaps_within: the window that what is kept must fit, where the document
+    does not."""
 
     document_tokens: int
     prompt_tokens: int
     max_new_tokens: int
     keep_turns: bool
+    close_gaps_within: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def make_plan(
     config: the model's. base_bytes: what the process takes before the weights are loaded. Raises DoesNotFitError
     where the window or the budget is too small, UsageError where the settings don't go together.
     """
-    room = fit_window(config, need)
+    need, room = settle(config, settings, need, shape)
     chosen, least = None, None
     rungs = list_rungs(settings, shape, room.capacity_tokens, base_bytes, budget_bytes, need)
     for rung in rungs:
@@ -170,6 +172,24 @@ def list_rungs(
     return chain(resident, offloaded(shape, **sizes, budget_bytes=budget_bytes, limits=limits))
 
 
+def settle(config: Any, settings: ReadSettings, need: Need, shape: ModelShape) -> tuple[Need, Room]:
+    """The room there is, and the need with what has to fit the window where the document does not: with --evict or
+    --keep a text of any length is read, and what is kept of it closes up. Else raises as fit_window does."""
+    window = context_window(config)
+    longer = need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS > window
+    asked = settings.evict is not None or settings.keep is not None
+    retrieving = settings.mode == "auto" and settings.profile is None and not any(shape.windows)
+    if not (longer and asked and retrieving):
+        return need, fit_window(config, need)
+    after = need.prompt_tokens + need.max_new_tokens
+    if need.keep_turns:
+        after = max(after, window // 4)
+    note = f"the document is longer than the model's window of {window:,} tokens: what is kept of it moved up"
+    return replace(need, close_gaps_within=window), Room(
+        need.document_tokens + after, need.max_new_tokens, note
+    )
+
+
 def fit_window(config: Any, need: Need) -> Room:
     """The room there is in the model's window; DoesNotFitError where there is too little."""
     window = context_window(config)
@@ -178,7 +198,8 @@ def fit_window(config: Any, need: Need) -> Room:
         raise DoesNotFitError(
             f"the document has {need.document_tokens:,} tokens and the question and answer need "
             f"{needed - need.document_tokens:,} more, but the model's window is {window:,} tokens; "
-            f"choose pages with --pages, or a model with a longer window with --model"
+            f"--keep {window // 2} reads it all and holds what matters most; or choose pages with --pages, or a model "
+            f"with a longer window with --model"
         )
     room, max_new_tokens, note = window - need.document_tokens - need.prompt_tokens, need.max_new_tokens, None
     if room < max_new_tokens:
@@ -230,7 +251,7 @@ def _demand(settings: ReadSettings, need: Need, capacity_tokens: int) -> Demand 
     policy = settings.evict or (BLIND_POLICY if need.keep_turns else QUESTION_POLICY)
     if policy == QUESTION_POLICY and need.keep_turns:
         raise UsageError("--evict question needs a question known before the reading; a chat has none")
-    return Demand(
+    demand = Demand(
         POLICIES[policy],
         document_tokens=need.document_tokens,
         after_tokens=capacity_tokens - need.document_tokens,
@@ -238,6 +259,17 @@ def _demand(settings: ReadSettings, need: Need, capacity_tokens: int) -> Demand 
         keep_tokens=None if settings.keep is None else _kept(settings.keep, need.document_tokens),
         asked=asked,
     )
+    window = need.close_gaps_within
+    if window is None:
+        return demand
+    most = window - demand.tail_tokens(settings.chunk_tokens)
+    keep_tokens = demand.keep_tokens or most
+    if keep_tokens > most:
+        raise UsageError(
+            f"--keep {settings.keep} is {keep_tokens:,} tokens, but the model's window of {window:,} has room for "
+            f"{max(most, 0):,} beside a chunk and the answer; keep less, or take smaller --chunk-tokens"
+        )
+    return replace(demand, keep_tokens=keep_tokens, close_gaps=True)
 
 
 def _kept(keep: str, document_tokens: int) -> int:

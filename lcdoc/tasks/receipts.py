@@ -55,6 +55,7 @@ def make_receipt(
         kv_share_kept=kept,
         num_heads=num_heads,
         pages_evicted=losses,
+        positions="closed up" if cache.eviction is not None and cache.eviction.close_gaps else "native",
         notes=tuple(notes),
     )
 

@@ -284,3 +284,49 @@ def test_a_demand_goes_down_to_both_ends_and_no_further():
     given = Demand(POLICIES["reconstruct"], 1000, after_tokens=90, question_tokens=40, keep_tokens=300)
     assert given.evictions(64) == [Eviction(POLICIES["reconstruct"], 300, 64 + 64 + 40)]
     assert Demand(POLICIES["recent"], 50, 90, 40, keep_tokens=300).evictions(64) == []
+
+
+@pytest.mark.parametrize("chunk_tokens", [33, 64])
+def test_closed_gaps_are_a_text_without_what_was_dropped(chunk_tokens):
+    """With one layer a key depends on its token and position alone: what is left of the text is as if never longer."""
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=VOCAB,
+        max_position_embeddings=256,
+    )
+    config._attn_implementation = register()
+    model = LlamaForCausalLM(config).eval()
+    document, question = ids(DOCUMENT, 1), ids(QUESTION, 2)
+    reader = reader_for(model, Eviction(POLICIES["recent"], 100, 200, close_gaps=True), chunk_tokens)
+    reader.read(document)
+    assert reader.seen_tokens == DOCUMENT and reader.cache.next_position == 100
+    left = reader_for(model, None)
+    left.prefill(document[:SINK_TOKENS] + document[-(100 - SINK_TOKENS) :])
+    for part in (question[:5], question[5:]):
+        reader.prefill(part)
+        left.prefill(part)
+        assert torch.allclose(reader.logits, left.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_positions_stay_within_what_is_kept_and_a_chunk(model, name):
+    reader = reader_for(model, Eviction(POLICIES[name], 100, 200, close_gaps=True))
+    highest = []
+    original = model.model.forward
+
+    def spy(*args, **kwargs):
+        highest.append(int(kwargs["position_ids"].max()))
+        return original(*args, **kwargs)
+
+    model.model.forward = spy
+    try:
+        reader.read(ids(DOCUMENT, 1), questions=[ids(QUESTION, 2)], repeat_ids=ids(REPEAT, 3))
+    finally:
+        del model.model.forward
+    assert max(highest) < 100 + 200 < DOCUMENT
+    assert {len(positions) for b in reader.cache.evicting for positions in b._positions} == {100}

@@ -34,11 +34,14 @@ RECENT_TOKENS = 32
 @dataclass(frozen=True)
 class Eviction:
     """policy: who judges. keep_tokens: held per retrieval head after each chunk, on average over the heads.
-    tail_tokens: room for what is read before the next eviction: a chunk and a probe, or questions and answers."""
+    tail_tokens: room for what is read before the next eviction: a chunk and a probe, or questions and answers.
+    close_gaps: whether what is kept moves up to positions without gaps, all heads keeping as many, so that a text
+    longer than the trained window is read within it."""
 
     policy: Policy
     keep_tokens: int
     tail_tokens: int
+    close_gaps: bool = False
 
     def probe_tokens(self, chunk_tokens: int) -> int:
         """At most so many are put to what is held after each chunk, beside the chunk itself."""

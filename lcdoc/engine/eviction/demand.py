@@ -13,7 +13,7 @@ SHARES = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 class Demand:
     """policy: who would judge. document_tokens: with the prompt before them. after_tokens: what is read and written
     after the document at most. question_tokens: of the longest question. keep_tokens: None leaves it to the ladder.
-    asked: whether the user wants eviction, or it is only the last resort."""
+    asked: whether the user wants eviction, or it is only the last resort. close_gaps: see Eviction."""
 
     policy: Policy
     document_tokens: int
@@ -21,6 +21,7 @@ class Demand:
     question_tokens: int
     keep_tokens: int | None = None
     asked: bool = False
+    close_gaps: bool = False
 
     def evictions(self, chunk_tokens: int) -> list[Eviction]:
         """From the one that drops least on; none drops nothing."""
@@ -28,7 +29,9 @@ class Demand:
         least = SINK_TOKENS + RECENT_TOKENS
         kept = dict.fromkeys(max(least, keep) for keep in wanted)
         tail = self.tail_tokens(chunk_tokens)
-        return [Eviction(self.policy, keep, tail) for keep in kept if keep < self.document_tokens]
+        return [
+            Eviction(self.policy, keep, tail, self.close_gaps) for keep in kept if keep < self.document_tokens
+        ]
 
     def tail_tokens(self, chunk_tokens: int) -> int:
         """Room for a chunk and what is put to it, and later for questions and answers."""
