@@ -114,7 +114,7 @@ def test_the_same_choice_as_ask_makes(lcdoc: Run, story: str, parrot: str) -> No
 
 
 def test_llama_3_8b_at_a_million_tokens_by_hand(lcdoc: Run) -> None:
-    done = lcdoc("plan", *LLAMA, "--tokens", "1M", *ELSEWHERE, "--json")
+    done = lcdoc("plan", *LLAMA, "--tokens", "1M", *ELSEWHERE, "--json", "--mode", "exact")
     assert done.returncode == 4
     plan = checked(done)
     tokens = 1_000_000 + 256 + 512
@@ -137,6 +137,20 @@ def test_llama_3_8b_at_a_million_tokens_by_hand(lcdoc: Run) -> None:
     # 131.2 GB of keys and values, 16.1 of weights and a little workspace.
     assert "--budget 147.3GB" in plan["exact"]["text"]
     assert any("window is 8,192 tokens" in note for note in plan["notes"])
+
+
+def test_llama_3_8b_at_a_million_tokens_fits_24_gb_where_a_twentieth_is_kept(lcdoc: Run) -> None:
+    done = lcdoc("plan", *LLAMA, "--tokens", "1M", *ELSEWHERE, "--json")
+    assert done.returncode == 0, done.stderr
+    plan = checked(done)
+    [chosen] = [way for way in plan["ways"] if way["chosen"]]
+    assert chosen["name"] == plan["chosen"] == "5% kept"
+    assert (chosen["evict"], chosen["keep_tokens"], chosen["kv_dtype"]) == ("question", 50_000, "model")
+    # Each of 32 x 8 heads: a key and a value of 128 channels in 16 bits for each token kept, with its position and its
+    # score, and for each of the 256 + 512 of question and answer, with its score.
+    assert chosen["kv_bytes"] == 32 * 8 * (50_000 * (2 * 128 * 2 + 8) + (256 + 512) * (2 * 128 * 2 + 4))
+    peak_bytes = plan["model"]["weights_bytes"] + chosen["kv_bytes"] + chosen["workspace_bytes"]
+    assert chosen["predicted_peak_bytes"] == peak_bytes <= 24_000_000_000
 
 
 def test_llama_3_8b_at_a_million_tokens_in_24_gb(lcdoc: Run, profile: str) -> None:

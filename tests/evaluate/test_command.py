@@ -34,7 +34,8 @@ def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
         (("--lengths", "1k"), "--lengths must be whole numbers with commas between, not '1k'", 2),
         (
             ("--mode", "fast"),
-            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, not 'fast'",
+            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock or a policy and what it keeps, "
+            "such as question@25%, not 'fast'",
             2,
         ),
         (("--lengths", "9000"), "the model's window is 2,048 tokens", 4),
