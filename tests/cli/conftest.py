@@ -94,6 +94,9 @@ class Terminal:
         os.write(self._main, text.encode())
 
     def interrupt(self) -> None:
+        """Ctrl-C, a human's moment later: Python's own input() lets a signal lie that comes in the instant between its
+        prompt and its waiting for keys, until the next key."""
+        time.sleep(0.3)
         self.type("\x03")
 
     def end(self) -> tuple[int, str]:
