@@ -28,7 +28,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Way:
-    """One rung of the plan's ladder. seconds: None for a device that isn't here. fits: within budget and window."""
+    """One rung of the plan's ladder. seconds: None for a device that isn't here and for offloaded
+    weights. fits: within budget and window."""
 
     rung: Rung
     seconds: Seconds | None
@@ -97,6 +98,8 @@ def make_forecast(
     calibration = _calibration(place, recalibrate, say) if place.here else None
     if calibration is None:
         notes.append(f"no times: {settings.device} is not on this machine")
+    elif any(rung.offloaded_layers for rung in rungs):
+        notes.append("no time for offloaded weights: how fast they can be fetched is not measured")
     ways = tuple(
         Way(
             rung,
@@ -146,7 +149,8 @@ def _calibration(place: Place, recalibrate: bool, say: Say) -> Calibration:
 def _seconds(
     shape: ModelShape, rung: Rung, calibration: Calibration | None, need: Need, weights: WeightCount
 ) -> Seconds | None:
-    if calibration is None:
+    # How fast offloaded weights come back is not measured, and it is what their time depends on.
+    if calibration is None or rung.offloaded_layers:
         return None
     # The head's weights are multiplied with every token of an answer, those of the embeddings never.
     step_weights = min(weights.per_token + shape.hidden_size * shape.vocab_size, weights.total)

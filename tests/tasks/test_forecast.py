@@ -7,7 +7,9 @@ import torch
 
 from lcdoc.cli.plan_words import budget_text, exact_line
 from lcdoc.config import ReadSettings
+from lcdoc.engine.calibration import Calibration, Machine
 from lcdoc.engine.memory import MemoryMeter
+from lcdoc.engine.rates import LinearRate, Rates
 from lcdoc.errors import UsageError
 from lcdoc.tasks.forecast import Forecast, make_forecast
 from lcdoc.tasks.place import Place
@@ -110,3 +112,15 @@ def test_a_device_of_this_machine_is_measured_as_ask_measures_it() -> None:
 )
 def test_sizes_as_the_budget_takes_them(size_bytes: int, text: str) -> None:
     assert budget_text(size_bytes) == text
+
+
+def test_offloaded_weights_have_no_time_and_the_plan_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = Rates((LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0)
+    measured = Calibration(Machine("here", "bfloat16", 1, torch.__version__), "2026-01-01", rates)
+    monkeypatch.setattr("lcdoc.tasks.forecast._calibration", lambda *_: measured)
+    made = forecast(1000, "12GB", device="cpu", dtype="bfloat16")
+    assert made.chosen is not None and made.chosen.rung.offloaded_layers
+    assert all((way.seconds is None) == bool(way.rung.offloaded_layers) for way in made.ways)
+    assert sum("offloaded weights" in note for note in made.notes) == 1
+    resident = forecast(1000, "200GB", device="cpu", dtype="bfloat16")
+    assert all(way.seconds for way in resident.ways) and not any("offload" in n for n in resident.notes)
