@@ -8,26 +8,14 @@ from typing import Any
 from lcdoc.citations import find_quotes
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
-from lcdoc.engine.attention import register
-from lcdoc.engine.budget import ModelShape
-from lcdoc.engine.memory import MemoryMeter, allocating, release_unused, succeeds
+from lcdoc.engine.memory import allocating, release_unused, succeeds
 from lcdoc.engine.reader import Mark, Reader
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import DocumentError, DoesNotFitError, UsageError
-from lcdoc.models import (
-    choose_device,
-    choose_dtype,
-    layer_bytes,
-    load_config,
-    load_model,
-    load_tokenizer,
-    loaded_bytes,
-    resolve,
-    stored_weights,
-    weights_bytes,
-)
+from lcdoc.models import loaded_bytes, stored_weights
 from lcdoc.tasks.answer import Answer, Citation, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
-from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Need, context_window, make_plan
+from lcdoc.tasks.host import Host
+from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt
 from lcdoc.tokens import Prompt, TextStream, tokenize
@@ -51,46 +39,28 @@ class Reading:
         questions: Sequence[str] = (),
         observer: Observer = silent,
         on_note: Callable[[str], None] = lambda note: None,
+        host: Host | None = None,
     ) -> None:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
-        otherwise than planned. Raises DoesNotFitError before any
-        weights are loaded where the documents are longer than the model's window."""
+        otherwise than planned. host: given, the model is that of another reading, which is over. Raises
+        DoesNotFitError before any weights are loaded where the documents are longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._has_turns = False
-        files = resolve(settings.model)
-        tokenizer, config = load_tokenizer(files), load_config(files)
-        self._prompt = Prompt.from_tokenizer(tokenizer)
-        self.tokens = tokenize(tokenizer, documents)
+        host = host or Host(settings)
+        self._prompt = Prompt.from_tokenizer(host.tokenizer)
+        self.tokens = tokenize(host.tokenizer, documents)
         if not self.tokens.token_ids:
             raise DocumentError("the document holds no text that the model can read")
         self._head_ids = self._prompt.head_ids()
         self._known_questions = [self._question_ids(question) for question in questions]
         longest = max(map(len, self._known_questions), default=CHAT_QUESTION_TOKENS)
-
-        device = choose_device(settings.device)
-        dtype = choose_dtype(settings.dtype, device)
-        self._dtype = str(dtype).removeprefix("torch.")
-        self._weights = stored_weights(settings.weights, dtype)
-        self._meter = MemoryMeter(device)
         need = Need(len(self.tokens.token_ids), len(self._head_ids) + longest, max_new_tokens, not questions)
-        sizes = weights_bytes(config, dtype, settings.weights), dtype, layer_bytes(config, dtype)
-        shape = ModelShape.from_config(config, *sizes)
-        budget_bytes = self._meter.budget_bytes(settings.budget)
-        self._plan = make_plan(
-            config, settings, need, shape, base_bytes=self._meter.base_bytes(), budget_bytes=budget_bytes
-        )
-        self._meter.enforce(budget_bytes)
-        self._model = load_model(
-            files,
-            device=settings.device,
-            dtype=self._dtype,
-            weights=self._weights,
-            offloaded_layers=self._plan.rung.offloaded_layers,
-            attn_implementation=register(),
-        )
-        self._window = context_window(config)
-        self._stop_ids = stop_ids_of(self._model, tokenizer)
+        self._plan = host.plan(settings, need)
+        self._meter = host.meter
+        self._weights = stored_weights(settings.weights, host.dtype)
+        self._model = host.load(settings.weights, self._plan.rung.offloaded_layers)
+        self._stop_ids = stop_ids_of(self._model, host.tokenizer)
         rung = self._plan.rung
         self._reader = Reader(
             self._model,
@@ -100,7 +70,7 @@ class Reading:
             kv_dtype=rung.kv_dtype,
             eviction=rung.eviction,
         )
-        self._info = ModelInfo(files.name, self._dtype, self._window)
+        self._info = ModelInfo(host.files.name, host.dtype_name, context_window(host.config))
         self._bare: Mark | None = None  # the document read, nothing asked
         self.tokens_read = 0
         self._read_s = self._unpaid_read_s = 0.0

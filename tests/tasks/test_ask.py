@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
-import lcdoc.tasks.ask as ask_module
+import lcdoc.tasks.host as host_module
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents import load_document
 from lcdoc.errors import DoesNotFitError, UsageError
@@ -152,7 +152,7 @@ def test_a_document_longer_than_the_window_is_refused_before_weights_load(monkey
 
     path = pathlib.Path(__file__).parents[1] / "data/docs/frankenstein.txt"
     document = load_document(str(path))
-    monkeypatch.setattr(ask_module, "load_model", lambda *args, **kwargs: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(host_module, "load_model", lambda *args, **kwargs: pytest.fail("weights were loaded"))
     with pytest.raises(DoesNotFitError, match=r"10\d,\d{3} tokens .* window is 8,192 tokens; .*--pages"):
         Reading([document], ReadSettings(), questions=[QUESTION])
 

@@ -1,0 +1,84 @@
+"""A model on its device, within its budget: all that a reading needs besides its documents."""
+
+from functools import cached_property
+from typing import Any
+
+from lcdoc.config import ReadSettings
+from lcdoc.engine.attention import register
+from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.memory import MemoryMeter, release_unused
+from lcdoc.models import (
+    choose_device,
+    choose_dtype,
+    layer_bytes,
+    load_config,
+    load_model,
+    load_tokenizer,
+    resolve,
+    stored_weights,
+    weights_bytes,
+)
+from lcdoc.tasks.plan import Need, Plan, make_plan
+
+
+class Host:
+    """Readings may share one, one after the other; then the weights are loaded once. Making it loads none."""
+
+    def __init__(self, settings: ReadSettings) -> None:
+        """Of the settings it takes model, device, dtype and budget; how to read is said for each plan."""
+        self.files = resolve(settings.model)
+        self.tokenizer, self.config = load_tokenizer(self.files), load_config(self.files)
+        self.device = choose_device(settings.device)
+        self.dtype = choose_dtype(settings.dtype, self.device)
+        self.meter = MemoryMeter(self.device)
+        self._budget = settings.budget
+        self._model: Any = None
+        self._loaded: tuple[str, int] | None = None
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    @cached_property
+    def base_bytes(self) -> int:
+        """What was taken when the first plan was made, before any weights."""
+        return self.meter.base_bytes()
+
+    @cached_property
+    def budget_bytes(self) -> int:
+        """What the process has to stay under, as the budget came to then."""
+        return self.meter.budget_bytes(self._budget)
+
+    def plan(self, settings: ReadSettings, need: Need) -> Plan:
+        """As make_plan, for this model and budget."""
+        sizes = (
+            weights_bytes(self.config, self.dtype, settings.weights),
+            self.dtype,
+            layer_bytes(self.config, self.dtype),
+        )
+        return make_plan(
+            self.config,
+            settings,
+            need,
+            ModelShape.from_config(self.config, *sizes),
+            budget_bytes=self.budget_bytes,
+            base_bytes=self.base_bytes,
+        )
+
+    def load(self, weights: str, offloaded_layers: int) -> Any:
+        """The model, loaded anew only where it isn't there in this form; nobody may hold the one before then."""
+        form = stored_weights(weights, self.dtype), offloaded_layers
+        if self._loaded != form:
+            self._model = self._loaded = None
+            release_unused()
+            self.meter.enforce(self.budget_bytes)
+            self._model = load_model(
+                self.files,
+                device=str(self.device),
+                dtype=self.dtype_name,
+                weights=form[0],
+                offloaded_layers=offloaded_layers,
+                attn_implementation=register(),
+            )
+            self._loaded = form
+        return self._model
