@@ -1,14 +1,18 @@
 """Head profiles: which heads of a model retrieve, as data, with how it was measured beside it."""
 
-from dataclasses import dataclass
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import yaml
 
 from lcdoc.engine.heads import HeadSplit
-from lcdoc.errors import UsageError
+from lcdoc.errors import LcdocError, UsageError
 
 # Heads with a gate below this stream, unless the user or the plan says otherwise (arXiv 2410.10819, section 3).
 GATE_THRESHOLD = 0.5
@@ -18,7 +22,9 @@ GATE_THRESHOLD = 0.5
 class HeadProfile:
     """gates: [num_layers][num_kv_heads] in [0, 1]; 1 is a head that needs the whole document.
 
-    model: the name the profile is for. source: how and by whom the gates were measured.
+    model: the name the profile is for. source: how and by whom the gates were measured. prefill_recent_size: the
+    wider window of streaming heads while a document is read; None where it is recent_size. measured: the facts of the
+    measuring, told as they are. windowed: layers that the model gives no more than a window, whose gates say nothing.
     """
 
     model: str
@@ -26,10 +32,13 @@ class HeadProfile:
     sink_size: int
     recent_size: int
     source: str
+    prefill_recent_size: int | None = None
+    measured: Mapping[str, Any] | None = None
+    windowed: frozenset[int] = frozenset()
 
     @classmethod
     def from_dict(cls, data: Any, origin: str) -> "HeadProfile":
-        """Raises UsageError, naming origin, when data is no profile."""
+        """Other keys are left alone. Raises UsageError, naming origin, when data is no profile."""
         fields = ("model", "gates", "sink_size", "recent_size", "source")
         if not isinstance(data, dict) or any(field not in data for field in fields):
             raise UsageError(f"{origin} is not a head profile; it needs the keys {', '.join(fields)}")
@@ -43,13 +52,61 @@ class HeadProfile:
         sizes = data["sink_size"], data["recent_size"]
         if not all(isinstance(size, int) and size >= 0 for size in sizes):
             raise UsageError(f"{origin}: sink_size and recent_size must be whole numbers of tokens")
+        wide = data.get("prefill_recent_size")
+        if wide is not None and not (isinstance(wide, int) and wide >= sizes[1]):
+            raise UsageError(f"{origin}: prefill_recent_size must be {sizes[1]} tokens (recent_size) or more")
+        measured = data.get("measured")
+        if measured is not None and not isinstance(measured, dict):
+            raise UsageError(f"{origin}: measured must hold 'name: value' lines")
         gates = tuple(tuple(float(gate) for gate in row) for row in rows)
-        return cls(str(data["model"]), gates, *sizes, str(data["source"]))
+        return cls(str(data["model"]), gates, *sizes, str(data["source"]), wide, measured)
+
+    def to_yaml(self) -> str:
+        """The profile as its file has it, a row of gates for each layer, to 3 decimals."""
+        facts = {
+            "model": self.model,
+            "source": self.source,
+            "sink_size": self.sink_size,
+            "recent_size": self.recent_size,
+            "prefill_recent_size": self.prefill_recent_size,
+        }
+        text = "".join(_item(name, value) for name, value in facts.items() if value is not None)
+        if self.measured:
+            text += "measured:\n" + indent("".join(_item(*item) for item in self.measured.items()), "  ")
+        rows = (", ".join(f"{gate:.3f}" for gate in row) for row in self.gates)
+        return text + "gates:\n" + "".join(f"  - [{row}]\n" for row in rows)
+
+    def save(self, path: Path) -> None:
+        """Replaces the file in one step. Raises LcdocError where it can't be written."""
+        text = self.to_yaml()
+        try:
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+                Path(name).chmod(0o644)
+                Path(name).replace(path)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise LcdocError(f"{path}: the profile can't be written: {error.strerror}") from error
+
+    def for_windows(self, windows: Sequence[int | None]) -> "HeadProfile":
+        """The profile for a model whose layers have these windows, or None, of their own."""
+        return replace(
+            self, windowed=frozenset(idx for idx, window in enumerate(windows) if window is not None)
+        )
 
     @property
     def order(self) -> list[tuple[int, int]]:
-        """All (layer, KV head) pairs, the one that needs the document least first."""
-        pairs = [(layer, head) for layer, row in enumerate(self.gates) for head in range(len(row))]
+        """The (layer, KV head) pairs that can stream, the one that needs the document least first. Equal gates are
+        taken over all layers in turn: no layer goes as a whole where many are at 0 or 1."""
+        pairs = [
+            (layer, head)
+            for head in range(len(self.gates[0]))
+            for layer in range(len(self.gates))
+            if layer not in self.windowed
+        ]
         return sorted(pairs, key=lambda pair: self.gates[pair[0]][pair[1]])
 
     def streaming(
@@ -69,8 +126,8 @@ class HeadProfile:
 
     @property
     def num_streaming(self) -> int:
-        """Heads with a gate below GATE_THRESHOLD."""
-        return sum(gate < GATE_THRESHOLD for row in self.gates for gate in row)
+        """Heads that can stream and have a gate below GATE_THRESHOLD."""
+        return sum(self.gates[layer][head] < GATE_THRESHOLD for layer, head in self.order)
 
     def check_shape(self, num_layers: int, num_kv_heads: int) -> None:
         """Raises UsageError when the profile is of another shape than the model."""
@@ -80,6 +137,16 @@ class HeadProfile:
                 f"the profile for {self.model} has {shape[0]} layers of {shape[1]} KV heads, but the model has "
                 f"{num_layers} of {num_kv_heads}; choose the model's own profile"
             )
+
+
+def _item(name: str, value: Any) -> str:
+    """One key of a YAML mapping, lists and mappings in it in brackets."""
+    nested = isinstance(value, list | tuple | dict)
+    value = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(
+        {name: value}, allow_unicode=True, width=100, default_flow_style=None if nested else False
+    )
+    return str(text)
 
 
 def shipped_profiles() -> dict[str, Path]:

@@ -1,0 +1,1 @@
+"""Which heads of a model need the whole document: found on the user's own machine, or imported."""
