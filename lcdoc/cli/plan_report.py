@@ -9,8 +9,7 @@ from lcdoc.tasks.forecast import Forecast, Way
 
 
 def report(forecast: Forecast) -> dict[str, Any]:
-    """Sizes in bytes, times in seconds; times and calibration are null for a device that isn't here, times
-    also for offloaded weights."""
+    """Sizes in bytes, times in seconds; times and calibration are null for a device that isn't here."""
     subject, place, need = forecast.subject, forecast.place, forecast.need
     return {
         "schema_version": SCHEMA_VERSION,

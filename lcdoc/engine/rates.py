@@ -1,24 +1,20 @@
 """How fast a device does what reading is made of, measured in a few seconds."""
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Any
 
 import torch
 from torch.nn.functional import linear, silu
 
+from lcdoc.engine.fetching import measure_fetching
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.reader import Reader
+from lcdoc.engine.stopwatch import MAX_RUNS, measure_s
 from lcdoc.kernels.attend import attend
-
-# Each measurement is repeated until this much time has passed, or MAX_RUNS times.
-MEASURE_S = 0.15
-MAX_RUNS = 20
 
 CHUNK_ROWS = (128, 1024)
 WIDTHS = (512, 2048)
@@ -43,7 +39,8 @@ class LinearRate:
 class Rates:
     """linear: by size. causal, dense: attention of a chunk to itself and to what was read before.
     unpacked: numbers taken out of pages of fewer bits, by how keys and values are stored. bytes_per_s: of weights
-    multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called."""
+    multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called. fetched_per_s: bytes of
+    weights off the device that come to it, by where they lie; a place that could not be measured is missing."""
 
     linear: tuple[LinearRate, ...]
     causal_flops_per_s: float
@@ -51,6 +48,7 @@ class Rates:
     unpacked_per_s: dict[str, float]
     bytes_per_s: float
     layer_step_s: float
+    fetched_per_s: dict[str, float]
 
     def linear_flops_per_s(self, rows: int, width: int) -> float:
         """The rate of the size nearest to the one asked for."""
@@ -60,26 +58,32 @@ class Rates:
 
         return min(self.linear, key=distance).flops_per_s
 
+    def fetch_s(self, sizes_bytes: Mapping[str, int]) -> float | None:
+        """For weights by where they lie; None where that could not be measured."""
+        if not sizes_bytes.keys() <= self.fetched_per_s.keys():
+            return None
+        return sum(size / self.fetched_per_s[place] for place, size in sizes_bytes.items())
+
 
 @torch.inference_mode()
 def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Takes about three seconds and less than 300 MB."""
+    """Takes about five seconds, less than 400 MB of memory, and 128 MiB of disk for that time."""
     randn = partial(torch.randn, device=device, dtype=dtype)
     query = randn(1, ATTENTION_HEADS, CHUNK_TOKENS, HEAD_DIM)
     keys, values = randn(2, 1, ATTENTION_KV_HEADS, PAST_TOKENS, HEAD_DIM)
     near_keys, near_values = keys[:, :, :CHUNK_TOKENS], values[:, :, :CHUNK_TOKENS]
     scale = HEAD_DIM**-0.5
     per_pair = 4 * HEAD_DIM * ATTENTION_HEADS
-    causal_s = _seconds(device, lambda: attend(query, near_keys, near_values, scale=scale, causal=True))
-    dense_s = _seconds(device, lambda: attend(query, keys, values, scale=scale))
+    causal_s = measure_s(device, lambda: attend(query, near_keys, near_values, scale=scale, causal=True))
+    dense_s = measure_s(device, lambda: attend(query, keys, values, scale=scale))
     unpacked = {
-        name: (keys.numel() + values.numel()) / _seconds(device, _unpack(keys, values, bits))
+        name: (keys.numel() + values.numel()) / measure_s(device, _unpack(keys, values, bits))
         for name, bits in UNPACKED_BITS.items()
         if bits < dtype.itemsize * 8
     }
     weight = randn(4096, STREAMED_BYTES // dtype.itemsize // 4096)
     token = randn(1, weight.shape[1])
-    streamed_s = _seconds(device, lambda: linear(token, weight))
+    streamed_s = measure_s(device, lambda: linear(token, weight))
     return Rates(
         linear=tuple(_linear_rate(device, dtype, rows, width) for rows in CHUNK_ROWS for width in WIDTHS),
         causal_flops_per_s=per_pair * CHUNK_TOKENS * (CHUNK_TOKENS + 1) / 2 / causal_s,
@@ -87,6 +91,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         unpacked_per_s=unpacked,
         bytes_per_s=weight.nbytes / streamed_s,
         layer_step_s=_layer_step_s(device, dtype),
+        fetched_per_s=measure_fetching(device, weight),
     )
 
 
@@ -97,7 +102,7 @@ def _linear_rate(device: torch.device, dtype: torch.dtype, rows: int, width: int
     def feed_forward() -> None:
         states + linear(silu(linear(states, gate)) * linear(states, up), down)
 
-    return LinearRate(rows, width, 6 * rows * width * width / _seconds(device, feed_forward))
+    return LinearRate(rows, width, 6 * rows * width * width / measure_s(device, feed_forward))
 
 
 def _unpack(keys: torch.Tensor, values: torch.Tensor, bits: int) -> Callable[[], None]:
@@ -136,21 +141,4 @@ def _layer_step_s(device: torch.device, dtype: torch.dtype) -> float:
         for _ in reader.decode(lambda logits: 1, (), STEP_TOKENS):
             pass
 
-    return _seconds(device, steps) / STEP_TOKENS / STEP_LAYERS
-
-
-def _seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """Median time of one run, after one that warms up; one that is long by itself counts."""
-    first = _timed(device, work)
-    samples = [first] if first > MEASURE_S else []
-    while sum(samples) < MEASURE_S and len(samples) < MAX_RUNS:
-        samples.append(_timed(device, work))
-    return median(samples)
-
-
-def _timed(device: torch.device, work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return max(time.perf_counter() - started, 1e-9)
+    return measure_s(device, steps) / STEP_TOKENS / STEP_LAYERS

@@ -24,9 +24,11 @@ def predict_seconds(
     answer_tokens: int,
     layer_weights: int,
     step_bytes: int,
+    fetch_s: float = 0.0,
 ) -> Seconds:
     """tokens: all that is read. layer_weights: those of the layers that one token is multiplied with. step_bytes: of
-    all weights that each token of an answer is multiplied with."""
+    all weights that each token of an answer is multiplied with. fetch_s: for bringing offloaded weights to the device
+    once; every chunk and every token of an answer does it anew."""
     chunk_tokens = min(rung.chunk_tokens, tokens)
     chunks, held = -(-tokens // chunk_tokens), tokens
     if rung.eviction is not None:
@@ -50,9 +52,9 @@ def predict_seconds(
         + flops.causal / rates.causal_flops_per_s
         + flops.dense / rates.dense_flops_per_s
         + unpack_s * min(past_tokens(tokens, chunk_tokens), held * chunks)
-        + steps_s * passes
+        + (steps_s + fetch_s) * passes
     )
-    token_s = steps_s + (step_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * held
+    token_s = steps_s + fetch_s + (step_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * held
     return Seconds(prefill_s, answer_tokens * token_s)
 
 

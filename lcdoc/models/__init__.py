@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lcdoc.models.catalogue import ModelEntry, list_models, remove, show
     from lcdoc.models.files import ModelFiles, resolve
     from lcdoc.models.loading import load_config, load_config_file, load_model, load_tokenizer
-    from lcdoc.models.offloading import layer_bytes
+    from lcdoc.models.offloading import fetched_from, layer_bytes
     from lcdoc.models.packaged import DEFAULT_MODEL
     from lcdoc.models.placement import choose_device, choose_dtype, stored_weights
     from lcdoc.models.pulling import pull, pull_default
@@ -25,6 +25,7 @@ _MODULE_OF = {
     "choose_device": "placement",
     "choose_dtype": "placement",
     "count_weights": "support",
+    "fetched_from": "offloading",
     "layer_bytes": "offloading",
     "list_models": "catalogue",
     "load_config": "loading",
@@ -50,6 +51,7 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "count_weights",
+    "fetched_from",
     "layer_bytes",
     "list_models",
     "load_config",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from lcdoc.engine.fetching import CACHED, DISK, MEMORY
 from lcdoc.models.foreign import quiet_transformers
 from lcdoc.models.support import supported_class
 
@@ -28,9 +29,7 @@ def device_map(
 ) -> dict[str, int | str]:
     """Where accelerate is to keep each part: the last offloaded_layers off the device, all else on it."""
     model, layers = _without_weights(config, dtype)
-    held = 0
-    if device.type == "cuda":
-        held = int(psutil.virtual_memory().available * FREE_SHARE) // layer_bytes(config, dtype)
+    held = _held_layers(device, layer_bytes(config, dtype))
     resident = len(layers) - offloaded_layers
     on_device = device.index or 0 if device.type == "cuda" else "cpu"
     places: dict[str, int | str] = {}
@@ -41,6 +40,30 @@ def device_map(
         elsewhere = "cpu" if index - resident < held else "disk"
         places[f"{layers_path}.{index}"] = on_device if index < resident else elsewhere
     return places
+
+
+def fetched_from(
+    device: torch.device, offloaded_layers: int, one_layer_bytes: int, reading_bytes: int
+) -> dict[str, int]:
+    """Bytes of the offloaded layers by where they lie between two passes, as for Rates.fetch_s.
+
+    reading_bytes: what a CPU's memory will yet have to hold for the reading. What lies in files counts as cached where
+    the memory that is free now has room for all of it besides, and else none of it: each pass reads the files from the
+    first byte to the last, so that a part's turn comes when it was just dropped.
+    """
+    held = min(offloaded_layers, _held_layers(device, one_layer_bytes))
+    filed_bytes = (offloaded_layers - held) * one_layer_bytes
+    taken_bytes = held * one_layer_bytes if device.type == "cuda" else reading_bytes
+    cached = taken_bytes + filed_bytes <= psutil.virtual_memory().available
+    sizes = {MEMORY: held * one_layer_bytes, CACHED if cached else DISK: filed_bytes}
+    return {place: size for place, size in sizes.items() if size}
+
+
+def _held_layers(device: torch.device, one_layer_bytes: int) -> int:
+    """How many layers off the device a GPU's host has memory for; a CPU has none besides."""
+    if device.type != "cuda":
+        return 0
+    return int(psutil.virtual_memory().available * FREE_SHARE) // one_layer_bytes
 
 
 def _parts(module: Any, layers: Any, path: str) -> Iterator[str]:

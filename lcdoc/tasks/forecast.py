@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from tempfile import gettempdir
 from typing import Any
 
 from lcdoc.config import ReadSettings
@@ -16,7 +17,7 @@ from lcdoc.engine.calibration import (
 )
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
-from lcdoc.models import WeightCount, count_weights, layer_bytes, weights_bytes
+from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
 from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.place import Place
@@ -28,8 +29,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Way:
-    """One rung of the plan's ladder. seconds: None for a device that isn't here and for offloaded
-    weights. fits: within budget and window."""
+    """One rung of the plan's ladder. seconds: None for a device that isn't here, and for offloaded weights that lie
+    where reading could not be measured. fits: within budget and window."""
 
     rung: Rung
     seconds: Seconds | None
@@ -98,16 +99,16 @@ def make_forecast(
     calibration = _calibration(place, recalibrate, say) if place.here else None
     if calibration is None:
         notes.append(f"no times: {settings.device} is not on this machine")
-    elif any(rung.offloaded_layers for rung in rungs):
-        notes.append("no time for offloaded weights: how fast they can be fetched is not measured")
     ways = tuple(
         Way(
             rung,
-            _seconds(shape, rung, calibration, need, weights),
+            _seconds(shape, rung, calibration, need, weights, place) if calibration else None,
             room is not None and rung.peak_bytes <= place.budget_bytes,
         )
         for rung in rungs
     )
+    if calibration is not None and any(way.seconds is None for way in ways):
+        notes.append(f"no time for offloaded weights: reading from {gettempdir()} could not be measured")
     return Forecast(
         subject=subject,
         place=place,
@@ -147,10 +148,12 @@ def _calibration(place: Place, recalibrate: bool, say: Say) -> Calibration:
 
 
 def _seconds(
-    shape: ModelShape, rung: Rung, calibration: Calibration | None, need: Need, weights: WeightCount
+    shape: ModelShape, rung: Rung, calibration: Calibration, need: Need, weights: WeightCount, place: Place
 ) -> Seconds | None:
-    # How fast offloaded weights come back is not measured, and it is what their time depends on.
-    if calibration is None or rung.offloaded_layers:
+    reading_bytes = rung.peak_bytes - place.base_bytes
+    sizes = fetched_from(place.device, rung.offloaded_layers, shape.layer_bytes, reading_bytes)
+    fetch_s = calibration.rates.fetch_s(sizes)
+    if fetch_s is None:
         return None
     # The head's weights are multiplied with every token of an answer, those of the embeddings never.
     step_weights = min(weights.per_token + shape.hidden_size * shape.vocab_size, weights.total)
@@ -162,4 +165,5 @@ def _seconds(
         answer_tokens=need.max_new_tokens,
         layer_weights=weights.per_token,
         step_bytes=shape.weights_bytes * step_weights // weights.total,
+        fetch_s=fetch_s,
     )

@@ -1,12 +1,17 @@
 """lcdoc.engine.calibration: measured on this machine, kept, and trusted only when whole."""
 
 import json
+import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from accelerate.utils import OffloadedWeightsLoader
 
 from lcdoc.engine.calibration import Machine, calibrate, load_calibration, store_calibration
+from lcdoc.engine.fetching import measure_fetching
 
 CPU = torch.device("cpu")
 
@@ -32,6 +37,36 @@ def test_every_rate_is_there(calibration):
         assert 1e8 < flops < 1e14
     assert 1e8 < rates.bytes_per_s < 1e12
     assert 1e-6 < rates.layer_step_s < 1
+    assert set(rates.fetched_per_s) == {"cached", *(["disk"] if hasattr(os, "posix_fadvise") else [])}
+    assert all(1e6 < rate < 1e13 for rate in rates.fetched_per_s.values())
+
+
+def test_files_to_fetch_are_written_where_offloaded_layers_are_and_removed(tmp_path, monkeypatch):
+    seen = []
+
+    class Loader(OffloadedWeightsLoader):
+        def __getitem__(self, name):
+            seen.append((Path(self.index[name]["safetensors_file"]), super().__getitem__(name)))
+            return seen[-1][1]
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("accelerate.utils.OffloadedWeightsLoader", Loader)
+    weight = torch.arange(64 * 32.0).view(64, 32)
+    assert measure_fetching(CPU, weight).keys() >= {"cached"}
+    assert {path.parents[1] for path, _ in seen} == {tmp_path} and not list(tmp_path.iterdir())
+    assert torch.equal(torch.cat([rows for _, rows in seen[:8]]), weight)
+
+
+def test_without_room_for_files_the_other_rates_stand(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert measure_fetching(CPU, torch.ones(64, 32)) == {}
+
+
+def test_a_fetch_takes_as_long_as_all_its_places_together(calibration):
+    rates = replace(calibration.rates, fetched_per_s={"memory": 100.0, "disk": 10.0})
+    assert rates.fetch_s({}) == 0
+    assert rates.fetch_s({"memory": 400, "disk": 20}) == 4 + 2
+    assert rates.fetch_s({"cached": 400}) is None
 
 
 def test_nothing_is_kept_for_another_machine(calibration, tmp_path):
@@ -56,7 +91,7 @@ def test_nothing_is_kept_for_another_machine(calibration, tmp_path):
         lambda text: "",
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
-        lambda text: text.replace('"version": 1', '"version": 0'),
+        lambda text: text.replace('"version": 2', '"version": 0'),
         lambda text: text.replace('"bytes_per_s": ', '"bytes_per_s": -'),
         lambda text: text.replace('"bytes_per_s"', '"bytes"'),
         lambda text: json.dumps(json.loads(text) | {"rates": {}}),

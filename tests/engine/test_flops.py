@@ -40,6 +40,7 @@ RATES = Rates(
     unpacked_per_s={"bfloat16": 320.0, "int8": 160.0, "int4": 80.0},
     bytes_per_s=1000.0,
     layer_step_s=0.5,
+    fetched_per_s={},
 )
 
 
@@ -78,6 +79,14 @@ def test_a_probe_is_one_more_pass_after_each_chunk():
     )
     # Thirty chunks, each followed by three tokens that pass two layers.
     assert question.prefill_s - snapkv.prefill_s == pytest.approx(30 * (2 * 5000 * 3 / 1000 + 2 * 0.5))
+
+
+def test_offloaded_weights_are_fetched_for_every_chunk_and_every_token():
+    rung = next(ladder(SHAPE, capacity_tokens=14, chunk_tokens=4, base_bytes=0, limits=Limits()))
+    options = {"tokens": 10, "answer_tokens": 7, "layer_weights": 5000, "step_bytes": 30}
+    resident, offloaded = (predict_seconds(SHAPE, rung, RATES, **options, fetch_s=s) for s in (0.0, 2.5))
+    assert offloaded.prefill_s - resident.prefill_s == pytest.approx(3 * 2.5)
+    assert offloaded.answer_s - resident.answer_s == pytest.approx(7 * 2.5)
 
 
 def test_prefill_of_ten_tokens_by_hand():

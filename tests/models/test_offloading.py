@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lcdoc.models import layer_bytes, load_model, loaded_bytes, resolve, weights_bytes
-from lcdoc.models.offloading import device_map
+from lcdoc.models.offloading import device_map, fetched_from
 
 TINY = {
     "model_type": "llama",
@@ -81,6 +81,21 @@ def test_a_gpu_keeps_its_other_layers_in_memory_and_on_disk(monkeypatch: pytest.
     assert layers == {"model.layers.0": 1, "model.layers.1": "cpu", "model.layers.2": "disk"}
     assert {place for path, place in places.items() if path not in layers} == {1}
     assert {"model.embed_tokens", "model.norm", "lm_head"} <= set(places)
+
+
+def test_where_offloaded_layers_are_fetched_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        available = 1000
+
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    assert fetched_from(cpu, 0, 100, 5000) == {}
+    assert fetched_from(cpu, 3, 100, 700) == {"cached": 300}
+    assert fetched_from(cpu, 3, 100, 701) == {"disk": 300}
+    # Eight layers are what device_map keeps in memory; what the GPU holds takes nothing of it.
+    assert fetched_from(cuda, 3, 100, 10**9) == {"memory": 300}
+    assert fetched_from(cuda, 10, 100, 10**9) == {"memory": 800, "cached": 200}
+    assert fetched_from(cuda, 11, 100, 10**9) == {"memory": 800, "disk": 300}
 
 
 PEAK = """

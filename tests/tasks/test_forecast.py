@@ -1,5 +1,6 @@
 """lcdoc.tasks.forecast: what would make a reading exact, and what can't be planned at all."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lcdoc.engine.calibration import Calibration, Machine
 from lcdoc.engine.memory import MemoryMeter
 from lcdoc.engine.rates import LinearRate, Rates
 from lcdoc.errors import UsageError
-from lcdoc.tasks.forecast import Forecast, make_forecast
+from lcdoc.tasks.forecast import Forecast, Way, make_forecast
 from lcdoc.tasks.place import Place
 from lcdoc.tasks.subject import Subject
 
@@ -114,13 +115,45 @@ def test_sizes_as_the_budget_takes_them(size_bytes: int, text: str) -> None:
     assert budget_text(size_bytes) == text
 
 
-def test_offloaded_weights_have_no_time_and_the_plan_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = Rates((LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0)
-    measured = Calibration(Machine("here", "bfloat16", 1, torch.__version__), "2026-01-01", rates)
-    monkeypatch.setattr("lcdoc.tasks.forecast._calibration", lambda *_: measured)
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Says what is known of this machine: how fast weights that are off the device come to it."""
+
+    def set_rates(**fetched_per_s: float) -> None:
+        rates = Rates((LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0, fetched_per_s)
+        calibration = Calibration(Machine("here", "bfloat16", 1, torch.__version__), "2026-01-01", rates)
+        monkeypatch.setattr("lcdoc.tasks.forecast._calibration", lambda *_: calibration)
+
+    return set_rates
+
+
+@pytest.mark.parametrize(("free_bytes", "place"), [(1 << 40, "cached"), (8 << 30, "disk")])
+def test_offloaded_weights_take_longer_by_what_is_fetched_each_time(
+    measured: Callable[..., None], monkeypatch: pytest.MonkeyPatch, free_bytes: int, place: str
+) -> None:
+    class Memory:
+        available = total = free_bytes
+
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
+
+    def offloaded(**rates: float) -> Way:
+        measured(**rates)
+        made = forecast(1000, "12GB", device="cpu", dtype="bfloat16")
+        assert made.chosen is not None and made.chosen.rung.offloaded_layers and not made.notes
+        return made.chosen
+
+    fast, slow = (offloaded(**{"cached": 1e30, "disk": 1e30, place: rate}) for rate in (1e30, 1e9))
+    size = slow.rung.offloaded_bytes
+    assert size > 4e9 and fast.rung == slow.rung and fast.seconds and slow.seconds
+    passes = -(-(1000 + 256) // 128)
+    assert slow.seconds.prefill_s - fast.seconds.prefill_s == pytest.approx(passes * size / 1e9)
+    assert slow.seconds.answer_s - fast.seconds.answer_s == pytest.approx(512 * size / 1e9)
+
+
+def test_where_files_could_not_be_measured_the_plan_says_so(measured: Callable[..., None]) -> None:
+    measured()
     made = forecast(1000, "12GB", device="cpu", dtype="bfloat16")
-    assert made.chosen is not None and made.chosen.rung.offloaded_layers
     assert all((way.seconds is None) == bool(way.rung.offloaded_layers) for way in made.ways)
-    assert sum("offloaded weights" in note for note in made.notes) == 1
+    assert sum("no time for offloaded weights" in note for note in made.notes) == 1
     resident = forecast(1000, "200GB", device="cpu", dtype="bfloat16")
-    assert all(way.seconds for way in resident.ways) and not any("offload" in n for n in resident.notes)
+    assert all(way.seconds for way in resident.ways) and not resident.notes
