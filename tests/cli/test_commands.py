@@ -148,22 +148,6 @@ def test_models_unknown(lcdoc: Run, command: str) -> None:
     assert "nonesuch" in done.stderr
 
 
-def test_profiles_show(lcdoc: Run, work: Path) -> None:
-    profile = "model: tiny\ngates: [[1.0, 0.1], [0.2, 0.9]]\nsink_size: 4\nrecent_size: 64\nsource: by hand\n"
-    (work / "tiny.yaml").write_text(profile, encoding="utf-8")
-    done = lcdoc("profiles", "show", "tiny.yaml")
-    assert done.returncode == 0
-    assert "heads        2 retrieval, 2 streaming\n" in done.stdout
-    assert "layer 1      0.20 0.90\n" in done.stdout
-
-
-def test_profiles_list_shows_each_shipped_profile(lcdoc: Run) -> None:
-    done = lcdoc("profiles", "list")
-    shipped = [path for path in resources.files("lcdoc.profiles").iterdir() if path.name.endswith(".yaml")]
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == len(shipped)
-
-
 def inspect_schema() -> Draft202012Validator:
     schema = json.loads(resources.files("lcdoc.cli").joinpath("inspect.schema.json").read_text("utf-8"))
     Draft202012Validator.check_schema(schema)
