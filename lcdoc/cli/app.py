@@ -11,6 +11,7 @@ from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
 from lcdoc.cli.qa import qa_command
+from lcdoc.cli.selftest import selftest_command
 from lcdoc.config import Settings, resolve
 from lcdoc.errors import UsageError
 
@@ -218,6 +219,7 @@ def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
 
 
 app.command("plan")(plan_command)
+app.command("selftest")(selftest_command)
 for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)

@@ -36,18 +36,7 @@ def find_exact_change(
     tokenized: TokenizedDocument | None,
 ) -> ExactChange:
     """shape: with the weights as the model computes. window: the model's, or None where it doesn't bind."""
-    unfixed = replace(
-        settings,
-        weights="model",
-        mode="exact",
-        kv_dtype="auto",
-        evict=None,
-        keep=None,
-        profile=None,
-        sink_size=None,
-        recent_size=None,
-    )
-
+    unfixed = exactly(settings)
     around = need.prompt_tokens + MIN_ANSWER_TOKENS
 
     def peak_bytes(document_tokens: int) -> int:
@@ -73,6 +62,22 @@ def find_exact_change(
         settings=_ruling_out(settings),
         tokens=fitting,
         pages=_pages(tokenized, fitting),
+    )
+
+
+def exactly(settings: ReadSettings) -> ReadSettings:
+    """The same settings without any that give something up."""
+    return replace(
+        settings,
+        weights="model",
+        mode="exact",
+        kv_dtype="auto",
+        evict=None,
+        keep=None,
+        profile=None,
+        streaming=None,
+        sink_size=None,
+        recent_size=None,
     )
 
 
