@@ -31,6 +31,7 @@ EVICTION_POLICIES = (
     "question",
 )
 KEEP_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%?)")
+STREAMING_PATTERN = re.compile(r"(\d+(?:\.\d+)?)%")
 COLORS = ("auto", "always", "never")
 MAX_SEED = 2**63 - 1
 PROJECT_FILE = "lcdoc.yaml"
@@ -43,6 +44,7 @@ class ReadSettings:
 
     model: a name, a hub id, a folder or a .gguf file; None means the default model.
     device: "auto", "cpu", "cuda" or "cuda:N". profile: path or name of a head profile.
+    streaming: share of the heads that stream in mode duo, such as "75%"; None leaves it to the profile's gates.
     weights: how the model's linear layers are stored; "model" is as it computes.
     budget: most memory of the device, such as "24GB", "512MiB" or "50%"; None is what is free, less a margin.
     kv_dtype: how retrieval heads' keys and values are stored; "auto" leaves it to the budget.
@@ -58,6 +60,7 @@ class ReadSettings:
     weights: str = "model"
     mode: str = "auto"
     profile: str | None = None
+    streaming: str | None = None
     budget: str | None = None
     kv_dtype: str = "auto"
     evict: str | None = None
@@ -83,6 +86,10 @@ class ReadSettings:
         if self.keep is not None and not _is_share(self.keep):
             raise UsageError(
                 f"keep must be a share above 0% and below 100%, such as 25%, or tokens such as 2000, not {self.keep!r}"
+            )
+        if self.streaming is not None and not _is_part(self.streaming):
+            raise UsageError(
+                f"streaming must be a share from 0% to 100%, such as 75%, not {self.streaming!r}"
             )
         if self.budget is not None and not _is_budget(self.budget):
             raise UsageError(
@@ -282,6 +289,11 @@ def _is_share(text: str) -> bool:
     if match is None or float(match[1]) == 0:
         return False
     return float(match[1]) < 100 if match[2] else match[1].isdigit()
+
+
+def _is_part(text: str) -> bool:
+    match = STREAMING_PATTERN.fullmatch(text)
+    return match is not None and float(match[1]) <= 100
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -28,6 +28,7 @@ class Bench:
                 "sink_size": settings.sink_size,
                 "recent_size": settings.recent_size,
                 "profile": settings.profile,
+                "streaming": settings.streaming,
                 "decode_tokens": DECODE_TOKENS,
             }
         }

@@ -31,7 +31,8 @@ ModelConfig = Annotated[
 ]
 Lengths = Annotated[str, typer.Option(metavar="N,N,...", help="Tokens read before each measurement.")]
 Modes = Annotated[
-    str, typer.Option(metavar="MODE,...", help="exact, stream, duo, int8, int4; stock is always there.")
+    str,
+    typer.Option(metavar="MODE,...", help="exact, stream, duo, duo@75%, int8, int4; stock is always there."),
 ]
 Repeats = Annotated[int, typer.Option(help="How often each is measured.")]
 ResultFile = Annotated[
@@ -53,6 +54,7 @@ def bench_command(what: str) -> Callable[..., int]:
         device: options.Device = None,
         dtype: options.Dtype = None,
         profile: options.Profile = None,
+        streaming: options.Streaming = None,
         sink_size: options.SinkSize = None,
         recent_size: options.RecentSize = None,
         chunk_tokens: options.ChunkTokens = None,
@@ -64,6 +66,7 @@ def bench_command(what: str) -> Callable[..., int]:
                 "device": device,
                 "dtype": dtype,
                 "profile": profile,
+                "streaming": streaming,
                 "sink_size": sink_size,
                 "recent_size": recent_size,
                 "chunk_tokens": chunk_tokens,

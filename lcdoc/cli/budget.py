@@ -41,6 +41,7 @@ def budget_command(
     mode: options.Mode = None,
     kv_dtype: options.KvDtype = None,
     profile: options.Profile = None,
+    streaming: options.Streaming = None,
     chunk_tokens: options.ChunkTokens = None,
     pages: options.Pages = None,
     password: options.Password = None,
@@ -65,6 +66,7 @@ def budget_command(
         "mode": mode,
         "kv_dtype": kv_dtype,
         "profile": profile,
+        "streaming": streaming,
         "chunk_tokens": chunk_tokens,
     }
     settings = resolve({**choices, "quiet": quiet or None, "color": "never" if no_color else None})

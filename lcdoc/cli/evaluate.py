@@ -15,7 +15,8 @@ Modes = Annotated[
     typer.Option(
         metavar="MODE,...",
         help="exact, stream, duo, bfloat16, int8, int4, stock (transformers), or an eviction policy and what it "
-        "keeps: question@25%.",
+        "keeps: question@25%; duo@75%: that share of the heads streams, by --profile; random@75%: as many drawn at "
+        "random.",
     ),
 ]
 Books = Annotated[

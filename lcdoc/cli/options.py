@@ -20,6 +20,13 @@ Mode = Annotated[
     ),
 ]
 Profile = Annotated[str | None, typer.Option(help="Head profile for duo: a shipped name or a YAML file.")]
+Streaming = Annotated[
+    str | None,
+    typer.Option(
+        help="Share of the heads that stream in mode duo, such as 75%, lowest gates first. By default those with a "
+        "gate below 0.5."
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option(help="Most memory to take: 24GB, 512MiB or 50%; by default what is free, less a margin."),

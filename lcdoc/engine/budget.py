@@ -67,6 +67,12 @@ class ModelShape:
     def num_layers(self) -> int:
         return len(self.windows)
 
+    @property
+    def num_open_heads(self) -> int:
+        """(layer, KV head) pairs outside layers with a window of their own: they see everything unless they are made to
+        stream, and are what a share of streaming heads is a share of."""
+        return self.windows.count(None) * self.num_kv_heads
+
 
 def _layer_windows(text: Any) -> tuple[int | None, ...]:
     window = getattr(text, "sliding_window", None)
@@ -169,7 +175,7 @@ def ladder(
     split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
     demand = limits.demand
     share_given = demand is not None and demand.keep_tokens is not None
-    num_heads = shape.num_layers * shape.num_kv_heads
+    num_heads = shape.num_open_heads
 
     def rung(name: str, eviction: Eviction | None = None, kv_dtype: str | None = None) -> Rung:
         kv_dtype = kv_dtype or stored
@@ -248,15 +254,17 @@ def offloaded(
         return
     off_bytes = layers * shape.layer_bytes
     peak = budget_bytes + over - off_bytes + shape.layer_bytes
-    loss = "; ".join(
-        filter(None, (_heads_loss(split, shape.num_layers * shape.num_kv_heads), _stored_loss(stored)))
-    )
+    loss = "; ".join(filter(None, (_heads_loss(split, shape.num_open_heads), _stored_loss(stored))))
     yield Rung("weights offloaded", split, stored, chunk, kv, work, peak, loss, layers, off_bytes)
 
 
 def _heads_loss(split: HeadSplit, num_heads: int) -> str:
     streaming = split.num_streaming_heads
-    return f"{streaming} of {num_heads} heads see only the first and last tokens" if streaming else ""
+    if not streaming:
+        return ""
+    return (
+        f"{streaming} of {num_heads} heads ({streaming / num_heads:.0%}) see only the first and last tokens"
+    )
 
 
 def _weights_loss(weights: str) -> str:

@@ -1,6 +1,8 @@
 """Which KV heads keep the whole document and which stream over it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
 
 from lcdoc.errors import UsageError
 
@@ -46,6 +48,30 @@ class HeadSplit:
     def stream(cls, num_layers: int, num_kv_heads: int, sink_size: int, recent_size: int) -> "HeadSplit":
         """Every head streams."""
         return cls((frozenset(range(num_kv_heads)),) * num_layers, sink_size, recent_size)
+
+    def outside(self, windows: Sequence[int | None]) -> "HeadSplit":
+        """The split for a model whose layers have these windows, or None, of their own: heads of a layer with one keep
+        to it, and don't count as streaming."""
+        if not self.streaming:
+            return self
+        kept = zip(self.streaming, windows, strict=True)
+        return replace(
+            self, streaming=tuple(heads if window is None else frozenset() for heads, window in kept)
+        )
+
+    def redrawn(self, windows: Sequence[int | None], num_kv_heads: int, seed: int) -> "HeadSplit":
+        """The same number of streaming heads, of the same sizes, drawn at random outside windows. With the same seed
+        more heads are those of fewer, and others."""
+        pairs = [
+            (layer, head)
+            for layer, window in enumerate(windows)
+            for head in range(num_kv_heads)
+            if window is None
+        ]
+        Random(seed).shuffle(pairs)
+        drawn = pairs[: self.num_streaming_heads]
+        layers = (frozenset(h for at, h in drawn if at == layer) for layer in range(len(windows)))
+        return replace(self, streaming=tuple(layers))
 
     def groups(self, layer_idx: int, num_kv_heads: int, sliding_window: int | None) -> tuple[HeadGroup, ...]:
         """The groups of one layer, retrieval first. A layer with a window of its own streams already, exactly

@@ -19,6 +19,10 @@ STOCK = "stock"
 ROUNDED = ("bfloat16", "int8", "int4")
 MODES = ("exact", "stream", "duo", *ROUNDED, STOCK)
 
+# With a share of heads that stream: those of the profile's lowest gates, and as many drawn at random.
+DUO, RANDOM = "duo", "random"
+RANDOM_SEED = 0
+
 
 class Cache(Protocol):
     """What holds keys and values."""
@@ -56,12 +60,14 @@ class AnyReader(Protocol):
 
 
 def check_modes(modes: Sequence[str]) -> None:
-    """Raises UsageError for an unknown mode, or none. An eviction policy is one with what it keeps: snapkv@25%."""
-    unknown = [mode for mode in modes if mode not in MODES and not _evicts(mode)]
+    """Raises UsageError for an unknown mode, or none. An eviction policy is one with what it keeps, snapkv@25%; so are
+    duo and random with the share of heads that stream, random@75%."""
+    unknown = [mode for mode in modes if mode not in MODES and not _evicts(mode) and not _streams(mode)]
     if unknown or not modes:
         named = repr(unknown[0]) if unknown else "none"
         raise UsageError(
-            f"modes must be some of {', '.join(MODES)} or a policy and what it keeps, such as question@25%, not {named}"
+            f"modes must be some of {', '.join(MODES)} or a policy and what it keeps, such as question@25%, or duo or "
+            f"random and the share of heads that stream, such as duo@75%, not {named}"
         )
 
 
@@ -73,21 +79,27 @@ def _evicts(mode: str) -> bool:
     return True
 
 
+def _streams(mode: str) -> bool:
+    heads, _, share = mode.partition("@")
+    if heads not in (DUO, RANDOM):
+        return False
+    ReadSettings(streaming=share)
+    return True
+
+
 def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     """The settings under which a mode reads: each takes only those that concern it."""
-    streams = mode in ("stream", "duo")
-    rounded = mode in ROUNDED
+    name, _, share = mode.partition("@")
+    if name in (DUO, RANDOM):
+        return replace(settings, mode="duo", kv_dtype="model", streaming=share or settings.streaming)
+    plain = replace(settings, profile=None, streaming=None)
+    if mode == "stream":
+        return replace(plain, mode="stream", kv_dtype="model")
+    plain = replace(plain, sink_size=None, recent_size=None)
     if _evicts(mode):
-        policy, _, keep = mode.partition("@")
-        return replace(settings, mode="auto", kv_dtype="model", profile=None, evict=policy, keep=keep)
-    return replace(
-        settings,
-        mode="exact" if mode == STOCK else "auto" if rounded else mode,
-        kv_dtype=mode if rounded else "model",
-        profile=settings.profile if mode == "duo" else None,
-        sink_size=settings.sink_size if streams else None,
-        recent_size=settings.recent_size if streams else None,
-    )
+        return replace(plain, mode="auto", kv_dtype="model", evict=name, keep=share)
+    rounded = mode in ROUNDED
+    return replace(plain, mode="auto" if rounded else "exact", kv_dtype=mode if rounded else "model")
 
 
 def stock_attention(model: Any) -> str:
@@ -113,9 +125,12 @@ def open_reader(
         return StockReader(model)
     shape = ModelShape.from_config(model.config, 0, model.dtype)
     rung = next(list_rungs(settings_for(mode, settings), shape, capacity_tokens, base_bytes=0, need=need))
+    split = rung.split
+    if mode.startswith(RANDOM):
+        split = split.redrawn(shape.windows, shape.num_kv_heads, RANDOM_SEED)
     return Reader(
         model,
-        rung.split,
+        split,
         capacity_tokens=capacity_tokens,
         chunk_tokens=rung.chunk_tokens,
         kv_dtype=rung.kv_dtype,

@@ -72,6 +72,7 @@ class Subject:
                 "sink_size": own.sink_size,
                 "recent_size": own.recent_size,
                 "profile": own.profile,
+                "streaming": own.streaming,
                 "stock_attention": stock_attention(self._model),
             }
         }

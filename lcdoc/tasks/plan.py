@@ -75,7 +75,7 @@ class Plan:
             sink_size=split.sink_size if split.num_streaming_heads else 0,
             recent_size=split.recent_size if split.num_streaming_heads else 0,
             num_streaming_heads=split.num_streaming_heads,
-            num_retrieval_heads=self.shape.num_layers * self.shape.num_kv_heads - split.num_streaming_heads,
+            num_retrieval_heads=self.shape.num_open_heads - split.num_streaming_heads,
             evict=rung.eviction.policy.name if rung.eviction else None,
             keep_tokens=rung.eviction.keep_tokens if rung.eviction else None,
             predicted_peak_bytes=rung.peak_bytes,
@@ -215,6 +215,10 @@ def _limits(settings: ReadSettings, shape: ModelShape, profile: HeadProfile | No
     sizes = settings.sink_size, settings.recent_size
     if settings.mode in ("auto", "exact") and sizes != (None, None):
         raise UsageError(f"sink and recent sizes belong to --mode stream or duo, not {settings.mode}")
+    if settings.mode != "duo" and settings.streaming is not None:
+        raise UsageError(
+            f"--streaming {settings.streaming} belongs to --mode duo, not {settings.mode}; leave one of them out"
+        )
     if settings.mode == "exact":
         if kv_dtype not in (None, "model"):
             raise UsageError(
@@ -225,13 +229,16 @@ def _limits(settings: ReadSettings, shape: ModelShape, profile: HeadProfile | No
         sink_size = DEFAULT_SINK_SIZE if settings.sink_size is None else settings.sink_size
         recent_size = settings.recent_size or DEFAULT_RECENT_SIZE
         split = HeadSplit.stream(shape.num_layers, shape.num_kv_heads, sink_size, recent_size)
-        return Limits(split, kv_dtype)
+        return Limits(split.outside(shape.windows), kv_dtype)
     if settings.mode == "duo":
         if profile is None:
             raise UsageError(
                 "--mode duo needs a head profile; name one with --profile, see `lcdoc profiles list`"
             )
-        return Limits(profile.streaming(profile.num_streaming, *sizes), kv_dtype)
+        count = profile.num_streaming
+        if settings.streaming is not None:
+            count = _part(settings.streaming, shape.num_open_heads)
+        return Limits(profile.streaming(count, *sizes), kv_dtype)
     return Limits(None, kv_dtype)
 
 
@@ -278,6 +285,11 @@ def _kept(keep: str, document_tokens: int) -> int:
     return int(keep)
 
 
+def _part(share: str, num_heads: int) -> int:
+    """("75%", 10) -> 8: the nearest number, the greater of two."""
+    return int(num_heads * float(share[:-1]) / 100 + 0.5)
+
+
 def _profile(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
     if settings.profile is None:
         return None
@@ -285,7 +297,7 @@ def _profile(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
         raise UsageError(f"a head profile is used by --mode duo and auto, not by --mode {settings.mode}")
     profile = load_profile(settings.profile)
     profile.check_shape(shape.num_layers, shape.num_kv_heads)
-    return profile
+    return profile.for_windows(shape.windows)
 
 
 def context_window(config: Any) -> int:

@@ -266,7 +266,7 @@ def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
         (
             {"modes": ("exact", "fast")},
             "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock or a policy and what it keeps, "
-            "such as question@25%, not 'fast'",
+            "such as question@25%, or duo or random and the share of heads that stream, such as duo@75%, not 'fast'",
         ),
         ({"modes": ()}, "modes must be some of .*, not none"),
         (

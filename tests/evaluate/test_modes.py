@@ -1,0 +1,86 @@
+"""Modes with a share of streaming heads: by the profile, and as many drawn at random."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lcdoc.config import ReadSettings
+from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.profiles import HeadProfile
+from lcdoc.errors import UsageError
+from lcdoc.evaluate.modes import check_modes, open_reader, settings_for
+from lcdoc.models import load_model, resolve
+
+GATES = ((0.9, 0.1), (0.2, 0.8))
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    HeadProfile("tiny", GATES, 4, 32, "made up").save(tmp_path / "tiny.yaml")
+    return str(tmp_path / "tiny.yaml")
+
+
+def split_of(model: object, mode: str, settings: ReadSettings) -> HeadSplit:
+    return open_reader(model, mode, settings, 500).cache.layers[0].split  # type: ignore[attr-defined]
+
+
+def test_the_same_number_of_heads_and_the_same_sizes(tiny_model: Path, profile: str) -> None:
+    model = load_model(resolve(str(tiny_model)), device="cpu", attn_implementation="sdpa")
+    settings = ReadSettings(profile=profile, recent_size=48)
+    duo, drawn = (split_of(model, f"{name}@50%", settings) for name in ("duo", "random"))
+    assert duo.streaming == (frozenset({1}), frozenset({0}))
+    assert drawn.num_streaming_heads == duo.num_streaming_heads == 2
+    assert (drawn.sink_size, drawn.recent_size) == (duo.sink_size, duo.recent_size) == (4, 48)
+    assert split_of(model, "random@50%", settings) == drawn, "drawn with a fixed seed"
+    assert split_of(model, "random@100%", settings) == split_of(model, "duo@100%", settings)
+    shared = replace(settings, streaming="50%")
+    assert split_of(model, "duo", shared) == duo
+    assert split_of(model, "duo@100%", shared).num_streaming_heads == 4, "the mode's own share counts"
+
+
+def test_draws_grow_by_new_heads_and_leave_windows_alone() -> None:
+    windows = (None, 64) * 8
+    drawn = [
+        HeadSplit((frozenset(range(count)), *(frozenset(),) * 15), 4, 32).redrawn(windows, 8, seed=0)
+        for count in range(9)
+    ]
+    for count, split in enumerate(drawn):
+        assert split.num_streaming_heads == count and (split.sink_size, split.recent_size) == (4, 32)
+        assert not any(split.streaming[layer] for layer in range(1, 16, 2))
+    for fewer, more in zip(drawn, drawn[1:], strict=False):
+        assert all(few <= many for few, many in zip(fewer.streaming, more.streaming, strict=True))
+    assert max(len(heads) for heads in drawn[8].streaming) < 8, "spread over the layers"
+    assert drawn[8] != HeadSplit(drawn[0].streaming, 4, 32).redrawn(windows, 8, seed=1)
+
+
+@pytest.mark.parametrize("mode", ["random", "duo@", "random@101%", "duo@half", "random@75"])
+def test_a_share_that_is_none(mode: str) -> None:
+    with pytest.raises(UsageError, match="streaming must be a share from 0% to 100%, such as 75%, not"):
+        check_modes((mode,) if "@" in mode else (mode, "exact"))
+
+
+def test_other_modes_take_nothing_of_the_profile() -> None:
+    settings = ReadSettings(profile="p", streaming="75%", sink_size=4, recent_size=32, chunk_tokens=64)
+    for mode in ("exact", "stock", "int8", "snapkv@25%"):
+        own = settings_for(mode, settings)
+        assert (own.profile, own.streaming, own.sink_size, own.recent_size) == (None,) * 4, mode
+        assert own.chunk_tokens == 64
+    stream = settings_for("stream", settings)
+    assert (stream.profile, stream.streaming, stream.sink_size, stream.recent_size) == (None, None, 4, 32)
+
+
+def test_both_from_end_to_end(run_lcdoc, tiny_model: Path, profile: str, tmp_path: Path) -> None:
+    command = ("eval", "needle", "--model", tiny_model, "--lengths", "400", "--depths", "2", "--seeds", "1")
+    modes = ("--mode", "exact,duo@50%,random@50%,random@0%")
+    result = run_lcdoc(*command, *modes, "--profile", profile, "--json", tmp_path / "needle.json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "needle.json").read_text(encoding="utf-8"))
+    held = {cell["mode"]: cell["kv_bytes"] for cell in report["cells"]}
+    assert held["random@0%"] == held["exact"] > held["duo@50%"] == held["random@50%"]
+    answers = {mode: [c["answer"] for c in report["cells"] if c["mode"] == mode] for mode in held}
+    assert answers["random@0%"] == answers["exact"]
+    for mode in ("duo@50%", "random@50%"):
+        without = run_lcdoc(*command, "--mode", mode)
+        assert without.returncode == 2 and "needs a head profile" in without.stderr
