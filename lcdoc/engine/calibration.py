@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lcdoc.engine.fetching import FetchRate
 from lcdoc.engine.rates import LinearRate, Rates, measure_rates
 
 # Raised whenever the measurements change, so that older ones are made again.
@@ -60,9 +61,11 @@ def load_calibration(folder: Path, machine: Machine) -> Calibration | None:
         if content["version"] != CALIBRATION_VERSION or Machine(**content["machine"]) != machine:
             return None
         values = content["rates"]
-        rates = Rates(**{**values, "linear": tuple(LinearRate(**rate) for rate in values["linear"])})
+        linear = tuple(LinearRate(**rate) for rate in values["linear"])
+        fetched = {place: FetchRate(**rate) for place, rate in values["fetched"].items()}
+        rates = Rates(**{**values, "linear": linear, "fetched": fetched})
         return Calibration(machine, str(content["date"]), rates) if _usable(asdict(rates)) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

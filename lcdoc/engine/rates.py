@@ -4,16 +4,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch.nn.functional import linear, silu
 
-from lcdoc.engine.fetching import measure_fetching
-from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.fetching import FetchRate, measure_fetching
+from lcdoc.engine.layer_step import measure_layer_step_s
 from lcdoc.engine.paged_buffer import PagedBuffer
-from lcdoc.engine.reader import Reader
-from lcdoc.engine.stopwatch import MAX_RUNS, measure_s
+from lcdoc.engine.stopwatch import measure_s
 from lcdoc.kernels.attend import attend
 
 CHUNK_ROWS = (128, 1024)
@@ -21,7 +19,6 @@ WIDTHS = (512, 2048)
 ATTENTION_HEADS, ATTENTION_KV_HEADS, HEAD_DIM = 8, 2, 128
 CHUNK_TOKENS, PAST_TOKENS = 1024, 4096
 STREAMED_BYTES = 128 << 20  # beyond any cache of the processor
-STEP_LAYERS, STEP_TOKENS = 8, 8
 
 UNPACKED_BITS = {"bfloat16": 16, "int8": 8, "int4": 4}
 
@@ -39,8 +36,8 @@ class LinearRate:
 class Rates:
     """linear: by size. causal, dense: attention of a chunk to itself and to what was read before.
     unpacked: numbers taken out of pages of fewer bits, by how keys and values are stored. bytes_per_s: of weights
-    multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called. fetched_per_s: bytes of
-    weights off the device that come to it, by where they lie; a place that could not be measured is missing."""
+    multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called. fetched: of layers
+    kept off the device, by where they lie; a place that could not be measured is missing."""
 
     linear: tuple[LinearRate, ...]
     causal_flops_per_s: float
@@ -48,7 +45,7 @@ class Rates:
     unpacked_per_s: dict[str, float]
     bytes_per_s: float
     layer_step_s: float
-    fetched_per_s: dict[str, float]
+    fetched: dict[str, FetchRate]
 
     def linear_flops_per_s(self, rows: int, width: int) -> float:
         """The rate of the size nearest to the one asked for."""
@@ -58,11 +55,11 @@ class Rates:
 
         return min(self.linear, key=distance).flops_per_s
 
-    def fetch_s(self, sizes_bytes: Mapping[str, int]) -> float | None:
-        """For weights by where they lie; None where that could not be measured."""
-        if not sizes_bytes.keys() <= self.fetched_per_s.keys():
+    def fetch_s(self, layers: Mapping[str, int], layer_bytes: int) -> float | None:
+        """For so many layers of this size, by where they lie; None where that could not be measured."""
+        if not layers.keys() <= self.fetched.keys():
             return None
-        return sum(size / self.fetched_per_s[place] for place, size in sizes_bytes.items())
+        return sum(count * self.fetched[place].fetch_s(layer_bytes) for place, count in layers.items())
 
 
 @torch.inference_mode()
@@ -84,14 +81,15 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     weight = randn(4096, STREAMED_BYTES // dtype.itemsize // 4096)
     token = randn(1, weight.shape[1])
     streamed_s = measure_s(device, lambda: linear(token, weight))
+    step_s = measure_layer_step_s(device, dtype)
     return Rates(
         linear=tuple(_linear_rate(device, dtype, rows, width) for rows in CHUNK_ROWS for width in WIDTHS),
         causal_flops_per_s=per_pair * CHUNK_TOKENS * (CHUNK_TOKENS + 1) / 2 / causal_s,
         dense_flops_per_s=per_pair * CHUNK_TOKENS * PAST_TOKENS / dense_s,
         unpacked_per_s=unpacked,
         bytes_per_s=weight.nbytes / streamed_s,
-        layer_step_s=_layer_step_s(device, dtype),
-        fetched_per_s=measure_fetching(device, weight),
+        layer_step_s=step_s,
+        fetched=measure_fetching(device, weight, step_s),
     )
 
 
@@ -114,31 +112,3 @@ def _unpack(keys: torch.Tensor, values: torch.Tensor, bits: int) -> Callable[[],
             pass
 
     return read_all
-
-
-def _layer_step_s(device: torch.device, dtype: torch.dtype) -> float:
-    """A model so small that its numbers cost nothing beside the calls."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from lcdoc.engine.attention import register
-
-    config = LlamaConfig(
-        vocab_size=64,
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=STEP_LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    config._attn_implementation = register()
-    with device:
-        model: Any = LlamaForCausalLM(config).eval()
-    model.to(dtype)
-    reader = Reader(model, HeadSplit.exact(), capacity_tokens=(MAX_RUNS + 2) * STEP_TOKENS)
-    reader.prefill([1])
-
-    def steps() -> None:
-        for _ in reader.decode(lambda logits: 1, (), STEP_TOKENS):
-            pass
-
-    return measure_s(device, steps) / STEP_TOKENS / STEP_LAYERS

@@ -45,18 +45,18 @@ def device_map(
 def fetched_from(
     device: torch.device, offloaded_layers: int, one_layer_bytes: int, reading_bytes: int
 ) -> dict[str, int]:
-    """Bytes of the offloaded layers by where they lie between two passes, as for Rates.fetch_s.
+    """How many of the offloaded layers lie where between two passes, as for Rates.fetch_s.
 
     reading_bytes: what a CPU's memory will yet have to hold for the reading. What lies in files counts as cached where
     the memory that is free now has room for all of it besides, and else none of it: each pass reads the files from the
     first byte to the last, so that a part's turn comes when it was just dropped.
     """
     held = min(offloaded_layers, _held_layers(device, one_layer_bytes))
-    filed_bytes = (offloaded_layers - held) * one_layer_bytes
     taken_bytes = held * one_layer_bytes if device.type == "cuda" else reading_bytes
-    cached = taken_bytes + filed_bytes <= psutil.virtual_memory().available
-    sizes = {MEMORY: held * one_layer_bytes, CACHED if cached else DISK: filed_bytes}
-    return {place: size for place, size in sizes.items() if size}
+    filed = offloaded_layers - held
+    cached = taken_bytes + filed * one_layer_bytes <= psutil.virtual_memory().available
+    layers = {MEMORY: held, CACHED if cached else DISK: filed}
+    return {place: count for place, count in layers.items() if count}
 
 
 def _held_layers(device: torch.device, one_layer_bytes: int) -> int:

@@ -151,8 +151,8 @@ def _seconds(
     shape: ModelShape, rung: Rung, calibration: Calibration, need: Need, weights: WeightCount, place: Place
 ) -> Seconds | None:
     reading_bytes = rung.peak_bytes - place.base_bytes
-    sizes = fetched_from(place.device, rung.offloaded_layers, shape.layer_bytes, reading_bytes)
-    fetch_s = calibration.rates.fetch_s(sizes)
+    layers = fetched_from(place.device, rung.offloaded_layers, shape.layer_bytes, reading_bytes)
+    fetch_s = calibration.rates.fetch_s(layers, shape.layer_bytes)
     if fetch_s is None:
         return None
     # The head's weights are multiplied with every token of an answer, those of the embeddings never.

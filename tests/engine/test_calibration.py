@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import OffloadedWeightsLoader
 
 from lcdoc.engine.calibration import Machine, calibrate, load_calibration, store_calibration
-from lcdoc.engine.fetching import measure_fetching
+from lcdoc.engine.fetching import FetchRate, measure_fetching
 
 CPU = torch.device("cpu")
 
@@ -37,8 +37,9 @@ def test_every_rate_is_there(calibration):
         assert 1e8 < flops < 1e14
     assert 1e8 < rates.bytes_per_s < 1e12
     assert 1e-6 < rates.layer_step_s < 1
-    assert set(rates.fetched_per_s) == {"cached", *(["disk"] if hasattr(os, "posix_fadvise") else [])}
-    assert all(1e6 < rate < 1e13 for rate in rates.fetched_per_s.values())
+    assert set(rates.fetched) == {"cached", *(["disk"] if hasattr(os, "posix_fadvise") else [])}
+    for rate in rates.fetched.values():
+        assert 1e6 < rate.bytes_per_s < 1e13 and 1e-5 < rate.layer_s < 10
 
 
 def test_files_to_fetch_are_written_where_offloaded_layers_are_and_removed(tmp_path, monkeypatch):
@@ -52,21 +53,21 @@ def test_files_to_fetch_are_written_where_offloaded_layers_are_and_removed(tmp_p
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("accelerate.utils.OffloadedWeightsLoader", Loader)
     weight = torch.arange(64 * 32.0).view(64, 32)
-    assert measure_fetching(CPU, weight).keys() >= {"cached"}
+    assert measure_fetching(CPU, weight, 1e-4).keys() >= {"cached"}
     assert {path.parents[1] for path, _ in seen} == {tmp_path} and not list(tmp_path.iterdir())
     assert torch.equal(torch.cat([rows for _, rows in seen[:8]]), weight)
 
 
 def test_without_room_for_files_the_other_rates_stand(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    assert measure_fetching(CPU, torch.ones(64, 32)) == {}
+    assert measure_fetching(CPU, torch.ones(64, 32), 1e-4) == {}
 
 
 def test_a_fetch_takes_as_long_as_all_its_places_together(calibration):
-    rates = replace(calibration.rates, fetched_per_s={"memory": 100.0, "disk": 10.0})
-    assert rates.fetch_s({}) == 0
-    assert rates.fetch_s({"memory": 400, "disk": 20}) == 4 + 2
-    assert rates.fetch_s({"cached": 400}) is None
+    rates = replace(calibration.rates, fetched={"memory": FetchRate(1, 100), "disk": FetchRate(2, 10)})
+    assert rates.fetch_s({}, 200) == 0
+    assert rates.fetch_s({"memory": 4, "disk": 1}, 200) == 4 * (1 + 2) + 1 * (2 + 20)
+    assert rates.fetch_s({"cached": 1}, 200) is None
 
 
 def test_nothing_is_kept_for_another_machine(calibration, tmp_path):
@@ -95,10 +96,11 @@ def test_nothing_is_kept_for_another_machine(calibration, tmp_path):
         lambda text: text.replace('"bytes_per_s": ', '"bytes_per_s": -'),
         lambda text: text.replace('"bytes_per_s"', '"bytes"'),
         lambda text: json.dumps(json.loads(text) | {"rates": {}}),
+        lambda text: text.replace('"fetched": {', '"fetched": [], "x": {'),
         lambda text: text.replace('"layer_step_s": ', '"layer_step_s": NaN, "x": '),
         lambda text: text.replace('"rows": 128', '"rows": "many"'),
     ],
-    ids=["empty", "cut", "list", "version", "negative", "renamed", "no-rates", "nan", "text"],
+    ids=["empty", "cut", "list", "version", "negative", "renamed", "no-rates", "no-places", "nan", "text"],
 )
 def test_a_damaged_file_counts_as_none(calibration, tmp_path, damage):
     store_calibration(tmp_path, calibration)

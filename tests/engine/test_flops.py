@@ -40,7 +40,7 @@ RATES = Rates(
     unpacked_per_s={"bfloat16": 320.0, "int8": 160.0, "int4": 80.0},
     bytes_per_s=1000.0,
     layer_step_s=0.5,
-    fetched_per_s={},
+    fetched={},
 )
 
 

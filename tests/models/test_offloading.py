@@ -90,12 +90,12 @@ def test_where_offloaded_layers_are_fetched_from(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
     cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
     assert fetched_from(cpu, 0, 100, 5000) == {}
-    assert fetched_from(cpu, 3, 100, 700) == {"cached": 300}
-    assert fetched_from(cpu, 3, 100, 701) == {"disk": 300}
+    assert fetched_from(cpu, 3, 100, 700) == {"cached": 3}
+    assert fetched_from(cpu, 3, 100, 701) == {"disk": 3}
     # Eight layers are what device_map keeps in memory; what the GPU holds takes nothing of it.
-    assert fetched_from(cuda, 3, 100, 10**9) == {"memory": 300}
-    assert fetched_from(cuda, 10, 100, 10**9) == {"memory": 800, "cached": 200}
-    assert fetched_from(cuda, 11, 100, 10**9) == {"memory": 800, "disk": 300}
+    assert fetched_from(cuda, 3, 100, 10**9) == {"memory": 3}
+    assert fetched_from(cuda, 10, 100, 10**9) == {"memory": 8, "cached": 2}
+    assert fetched_from(cuda, 11, 100, 10**9) == {"memory": 8, "disk": 3}
 
 
 PEAK = """

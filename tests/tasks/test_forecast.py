@@ -9,6 +9,7 @@ import torch
 from lcdoc.cli.plan_words import budget_text, exact_line
 from lcdoc.config import ReadSettings
 from lcdoc.engine.calibration import Calibration, Machine
+from lcdoc.engine.fetching import FetchRate
 from lcdoc.engine.memory import MemoryMeter
 from lcdoc.engine.rates import LinearRate, Rates
 from lcdoc.errors import UsageError
@@ -119,8 +120,9 @@ def test_sizes_as_the_budget_takes_them(size_bytes: int, text: str) -> None:
 def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Says what is known of this machine: how fast weights that are off the device come to it."""
 
-    def set_rates(**fetched_per_s: float) -> None:
-        rates = Rates((LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0, fetched_per_s)
+    def set_rates(**bytes_per_s: float) -> None:
+        fetched = {place: FetchRate(1e-9, rate) for place, rate in bytes_per_s.items()}
+        rates = Rates((LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0, fetched)
         calibration = Calibration(Machine("here", "bfloat16", 1, torch.__version__), "2026-01-01", rates)
         monkeypatch.setattr("lcdoc.tasks.forecast._calibration", lambda *_: calibration)
 
