@@ -11,6 +11,7 @@ from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
 from lcdoc.cli.qa import qa_command
+from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
 from lcdoc.config import Settings, resolve
 from lcdoc.errors import UsageError
@@ -226,6 +227,7 @@ bench_app.command("budget")(budget_command)
 eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)
 eval_app.command("qa")(qa_command)
+eval_app.command("ruler")(ruler_command)
 app.add_typer(bench_app, name="bench")
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
