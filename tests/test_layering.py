@@ -17,7 +17,7 @@ BELOW = {
     "cli": {"tasks", "bench", "evaluate", "calibrate"},
     "bench": {"tasks", "evaluate"},
     "evaluate": {"tasks"},
-    "calibrate": {"tasks"},
+    "calibrate": {"tasks", "evaluate"},
     "tasks": {"fusion", "citations", "store", "tokens", "models"},
     "fusion": {"engine"},
     "citations": {"engine", "documents"},

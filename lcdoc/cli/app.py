@@ -7,6 +7,7 @@ import typer
 from lcdoc.cli import options
 from lcdoc.cli.bench import WHATS, bench_command
 from lcdoc.cli.budget import budget_command
+from lcdoc.cli.calibrate import calibrate_command
 from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
@@ -68,6 +69,7 @@ def ask_command(
     evict: options.Evict = None,
     keep: options.Keep = None,
     profile: options.Profile = None,
+    streaming: options.Streaming = None,
     sink_size: options.SinkSize = None,
     recent_size: options.RecentSize = None,
     chunk_tokens: options.ChunkTokens = None,
@@ -102,6 +104,7 @@ def ask_command(
         evict=evict,
         keep=keep,
         profile=profile,
+        streaming=streaming,
         sink_size=sink_size,
         recent_size=recent_size,
         chunk_tokens=chunk_tokens,
@@ -221,6 +224,7 @@ def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
 
 app.command("plan")(plan_command)
 app.command("selftest")(selftest_command)
+app.command("calibrate")(calibrate_command)
 for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)
