@@ -50,6 +50,11 @@ class Subject:
         self.prompt = Prompt.from_tokenizer(self.tokenizer)
         self._model: Any = None
 
+    @property
+    def model(self) -> Any:
+        """The weights on their device, once they are loaded."""
+        return self._model
+
     def load(self) -> None:
         """Loads the weights."""
         own = self._settings
