@@ -5,7 +5,7 @@ device, so that plan and cache cannot disagree.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -89,7 +89,8 @@ def kv_bytes(
     kv_dtype: str,
     eviction: Eviction | None = None,
 ) -> int:
-    """Bytes of the cache's buffers for capacity_tokens, exactly as DocumentCache allocates them."""
+    """Bytes of the cache's buffers for capacity_tokens, exactly as DocumentCache allocates them; with the window
+    that streaming heads have while the document is read."""
     example = torch.empty(1, shape.num_kv_heads, 1, shape.head_dim, dtype=shape.dtype, device="meta")
     total = 0
     for layer_idx, window in enumerate(shape.windows):
@@ -114,6 +115,25 @@ def workspace_bytes(shape: ModelShape, chunk_tokens: int) -> int:
     return int(ALLOCATOR_FACTOR * activations) + 2 * 4 * shape.vocab_size
 
 
+def narrowed_bytes(shape: ModelShape, split: HeadSplit, capacity_tokens: int) -> int:
+    """Of kv_bytes, what streaming heads give back when the document is read."""
+    if split.prefill_recent_size is None:
+        return 0
+    narrow = replace(split, prefill_recent_size=None)
+    wide, after = (kv_bytes(shape, either, capacity_tokens, "model") for either in (split, narrow))
+    return wide - after
+
+
+def window_bytes(shape: ModelShape, split: HeadSplit, capacity_tokens: int) -> int:
+    """Most bytes that streaming heads with a wider window for reading take while they attend: one layer's ring in
+    order, and again with a chunk behind it."""
+    if split.prefill_recent_size is None:
+        return 0
+    heads = max(map(len, split.streaming), default=0)
+    ring_tokens = min(split.prefill_recent_size, capacity_tokens)
+    return 2 * 2 * heads * ring_tokens * shape.head_dim * shape.dtype.itemsize
+
+
 def eviction_bytes(shape: ModelShape, eviction: Eviction | None) -> int:
     """Most bytes that judging and dropping take: one head's keys and values in float32, attention of a block of
     queries to them, and the ranking of all heads' tokens."""
@@ -130,7 +150,8 @@ def eviction_bytes(shape: ModelShape, eviction: Eviction | None) -> int:
 @dataclass(frozen=True)
 class Rung:
     """One way to read. loss: what it gives up, in words; empty for an exact reading. offloaded_layers: of the last
-    decoder layers, those whose weights (offloaded_bytes) are streamed through the device for every chunk."""
+    decoder layers, those whose weights (offloaded_bytes) are streamed through the device for every chunk.
+    narrowed_bytes: of kv_bytes, what streaming heads give back when the document is read."""
 
     name: str
     split: HeadSplit
@@ -143,6 +164,7 @@ class Rung:
     offloaded_layers: int = 0
     offloaded_bytes: int = 0
     eviction: Eviction | None = None
+    narrowed_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +203,8 @@ def ladder(
         kv_dtype = kv_dtype or stored
         kv = kv_bytes(shape, split, capacity_tokens, kv_dtype, eviction)
         work = workspace_bytes(shape, min(chunk, capacity_tokens)) + eviction_bytes(shape, eviction)
+        work += window_bytes(shape, split, capacity_tokens)
+        narrowed = narrowed_bytes(shape, split, capacity_tokens)
         peak = base_bytes + shape.weights_bytes + kv + work
         loss = "; ".join(
             filter(
@@ -195,7 +219,9 @@ def ladder(
         )
         if name == "exact" and loss:
             name = "as asked"
-        return Rung(name, split, kv_dtype, chunk, kv, work, peak, loss, eviction=eviction)
+        return Rung(
+            name, split, kv_dtype, chunk, kv, work, peak, loss, eviction=eviction, narrowed_bytes=narrowed
+        )
 
     def given() -> Eviction | None:
         """What the user asked to evict, with room for chunks of the present size."""
@@ -244,7 +270,7 @@ def offloaded(
     chunk = min(chunk_tokens, MIN_CHUNK_TOKENS)
     kv, work = (
         kv_bytes(shape, split, capacity_tokens, stored),
-        workspace_bytes(shape, min(chunk, capacity_tokens)),
+        workspace_bytes(shape, min(chunk, capacity_tokens)) + window_bytes(shape, split, capacity_tokens),
     )
     over = base_bytes + shape.weights_bytes + kv + work - budget_bytes
     if over <= 0 or not shape.layer_bytes:
@@ -255,7 +281,10 @@ def offloaded(
     off_bytes = layers * shape.layer_bytes
     peak = budget_bytes + over - off_bytes + shape.layer_bytes
     loss = "; ".join(filter(None, (_heads_loss(split, shape.num_open_heads), _stored_loss(stored))))
-    yield Rung("weights offloaded", split, stored, chunk, kv, work, peak, loss, layers, off_bytes)
+    narrowed = narrowed_bytes(shape, split, capacity_tokens)
+    yield Rung(
+        "weights offloaded", split, stored, chunk, kv, work, peak, loss, layers, off_bytes, None, narrowed
+    )
 
 
 def _heads_loss(split: HeadSplit, num_heads: int) -> str:

@@ -116,14 +116,32 @@ class SinkWindowBuffer:
         )
         return self.seen_tokens - self.recent_size, keys, values
 
+    def narrow(self, recent_size: int) -> None:
+        """Goes on with a ring of fewer tokens: drops those before, and gives back their memory."""
+        first = max(self.sink_size, self.seen_tokens - recent_size)
+        stays = torch.arange(first, max(first, self.seen_tokens), device=self.keys.device) - self.sink_size
+        before, after = (self.sink_size + stays % size for size in (self.recent_size, recent_size))
+        narrowed = []
+        for wide in (self.keys, self.values):
+            tensor = wide.new_empty(*wide.shape[:2], self.sink_size + recent_size, wide.shape[-1])
+            tensor[:, :, : self.sink_size] = wide[:, :, : self.sink_size]
+            tensor[:, :, after] = wide[:, :, before]
+            narrowed.append(tensor)
+        self.keys, self.values = narrowed
+        self.recent_size = recent_size
+
     def mark(self) -> tuple[int, torch.Tensor, torch.Tensor]:
         return self.seen_tokens, self.keys.clone(), self.values.clone()
 
     def rewind(self, mark: object) -> None:
         assert isinstance(mark, tuple)
         self.seen_tokens, keys, values = mark
-        self.keys.copy_(keys)
-        self.values.copy_(values)
+        if keys.shape == self.keys.shape:
+            self.keys.copy_(keys)
+            self.values.copy_(values)
+        else:  # the ring was wider then
+            self.keys, self.values = keys.clone(), values.clone()
+            self.recent_size = keys.shape[2] - self.sink_size
 
     def kept_tokens(self, start: int, stop: int) -> int:
         stop = min(stop, self.seen_tokens)

@@ -81,7 +81,9 @@ class LayerCache(CacheLayerMixin):
             if bits is not None and bits < keys.itemsize * 8:
                 return PagedBuffer(keys, values, bits, self.capacity_tokens)
         elif group.sink_size + group.recent_size < self.capacity_tokens:
-            return SinkWindowBuffer(keys, values, group.sink_size, group.recent_size)
+            most = self.capacity_tokens - group.sink_size
+            recent_size = min(group.prefill_recent_size or group.recent_size, most)
+            return SinkWindowBuffer(keys, values, group.sink_size, recent_size)
         return FullBuffer(keys, values, self.capacity_tokens)
 
     @property
@@ -154,6 +156,14 @@ class DocumentCache(Cache):
         """Whether the queries of the passes to come are evidence for eviction."""
         for layer in self.layers:
             layer.observing = observing
+
+    def narrow(self) -> None:
+        """Ends the reading of the document: streaming heads that had a wider window for it go on with their own."""
+        for group, buffer in self.groups():
+            if isinstance(buffer, SinkWindowBuffer) and group.prefill_recent_size is not None:
+                assert group.recent_size is not None
+                if buffer.recent_size > group.recent_size:
+                    buffer.narrow(group.recent_size)
 
     @property
     def next_position(self) -> int:

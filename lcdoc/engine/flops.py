@@ -41,7 +41,8 @@ def prefill_flops(
                 tokens, chunk_tokens, tokens if keep_tokens is None else keep_tokens
             )
         else:
-            causal += per_pair * window_pairs(tokens, group.sink_size + group.recent_size)
+            recent_size = group.prefill_recent_size or group.recent_size
+            causal += per_pair * window_pairs(tokens, group.sink_size + recent_size)
     return PrefillFlops(2 * layer_weights * tokens, causal, dense)
 
 

@@ -12,13 +12,15 @@ class HeadGroup:
     """KV heads of one layer that keep the same tokens.
 
     kind: "retrieval" keeps every token; "streaming" keeps the first sink_size and the last recent_size, and a
-    query sees no others; "window" is a streaming group that the model was trained with.
+    query sees no others; "window" is a streaming group that the model was trained with. prefill_recent_size: the wider
+    window that it has while the document is read; None where it is recent_size.
     """
 
     kind: str
     kv_heads: tuple[int, ...]
     sink_size: int = 0
     recent_size: int | None = None
+    prefill_recent_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,21 @@ class HeadSplit:
     """The division of a model's KV heads into retrieval and streaming heads (DuoAttention, arXiv 2410.10819).
 
     streaming: for each layer, the KV heads that stream; an empty tuple means that none does anywhere.
-    Streaming heads keep sink_size first and recent_size last tokens (StreamingLLM, arXiv 2309.17453).
+    Streaming heads keep sink_size first and recent_size last tokens (StreamingLLM, arXiv 2309.17453), and
+    prefill_recent_size last ones while the document is read; None where these are no more.
     """
 
     streaming: tuple[frozenset[int], ...] = ()
     sink_size: int = 64
     recent_size: int = 256
+    prefill_recent_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.sink_size < 0:
             raise UsageError(f"sink size {self.sink_size} is below 0; give 0 or more tokens")
         if self.recent_size < 1:
             raise UsageError(f"recent size {self.recent_size} is below 1; give 1 token or more")
+        assert self.prefill_recent_size is None or self.prefill_recent_size > self.recent_size
 
     @classmethod
     def exact(cls) -> "HeadSplit":
@@ -86,7 +91,9 @@ class HeadSplit:
         if keep:
             groups.append(HeadGroup("retrieval", keep))
         if drop:
-            groups.append(HeadGroup("streaming", drop, self.sink_size, self.recent_size))
+            groups.append(
+                HeadGroup("streaming", drop, self.sink_size, self.recent_size, self.prefill_recent_size)
+            )
         return tuple(groups)
 
     @property

@@ -113,6 +113,8 @@ class HeadProfile:
         self, count: int, sink_size: int | None = None, recent_size: int | None = None
     ) -> HeadSplit:
         """The split in which the first `count` heads of the order stream; sizes in tokens, else the profile's."""
+        recent = self.recent_size if recent_size is None else recent_size
+        wide = self.prefill_recent_size
         chosen = self.order[:count]
         layers = tuple(
             frozenset(head for layer, head in chosen if layer == layer_idx)
@@ -121,7 +123,8 @@ class HeadProfile:
         return HeadSplit(
             layers,
             self.sink_size if sink_size is None else sink_size,
-            self.recent_size if recent_size is None else recent_size,
+            recent,
+            wide if wide is not None and wide > recent else None,
         )
 
     @property

@@ -70,7 +70,8 @@ class Reader:
         questions: Sequence[Sequence[int]] = (),
         repeat_ids: Sequence[int] = (),
     ) -> None:
-        """Reads a document: as prefill, and after each chunk drops what eviction gives up.
+        """Reads a document: as prefill, and after each chunk drops what eviction gives up. At its end streaming heads
+        go on with their own window, where they had a wider one for the reading.
 
         questions: token ids of each question that will be asked, as far as they are known; a policy that listens to
         questions needs one. repeat_ids: those of a request to repeat the text, for a policy that listens to that.
@@ -93,6 +94,7 @@ class Reader:
             self._evict()
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
+        allocating(self.cache.narrow)
 
     @torch.inference_mode()
     def step_down(self, *, chunk_tokens: int, kv_dtype: str, eviction: Eviction | None) -> None:
@@ -152,6 +154,7 @@ class Reader:
         """Yields one token id at a time, at most max_new_tokens, until the model picks one of stop_ids,
         which is not yielded. Every token yielded is in the cache when the next is asked for."""
         assert self.logits is not None, "decode needs at least one token read"
+        allocating(self.cache.narrow)
         for _ in range(max_new_tokens):
             token_id = pick(self.logits)
             if token_id in stop_ids:

@@ -54,7 +54,8 @@ def predict_seconds(
         + unpack_s * min(past_tokens(tokens, chunk_tokens), held * chunks)
         + (steps_s + fetch_s) * passes
     )
-    token_s = steps_s + fetch_s + (step_bytes + rung.kv_bytes) / rates.bytes_per_s + unpack_s * held
+    moved_bytes = step_bytes + rung.kv_bytes - rung.narrowed_bytes
+    token_s = steps_s + fetch_s + moved_bytes / rates.bytes_per_s + unpack_s * held
     return Seconds(prefill_s, answer_tokens * token_s)
 
 

@@ -77,6 +77,7 @@ class PlanSummary:
     rung: the way of reading chosen for the budget. loss: what it gives up, in words; empty when exact.
     evict: the policy that judges which keys and values are dropped, and keep_tokens what each retrieval head holds
     of the document on average; None where all of it is kept.
+    recent_size: of streaming heads, and prefill_recent_size while the document is read; the peak is with the latter.
     predicted_peak_bytes: what the process will take of the device at most.
     """
 
@@ -88,6 +89,7 @@ class PlanSummary:
     kv_dtype: str
     sink_size: int
     recent_size: int
+    prefill_recent_size: int
     num_streaming_heads: int
     num_retrieval_heads: int
     evict: str | None

@@ -74,6 +74,9 @@ class Plan:
             kv_dtype=_stored_dtype(rung.kv_dtype, self.shape),
             sink_size=split.sink_size if split.num_streaming_heads else 0,
             recent_size=split.recent_size if split.num_streaming_heads else 0,
+            prefill_recent_size=(split.prefill_recent_size or split.recent_size)
+            if split.num_streaming_heads
+            else 0,
             num_streaming_heads=split.num_streaming_heads,
             num_retrieval_heads=self.shape.num_open_heads - split.num_streaming_heads,
             evict=rung.eviction.policy.name if rung.eviction else None,
