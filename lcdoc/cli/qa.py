@@ -43,7 +43,9 @@ def qa_command(
 
     Each line of the file is a JSON object: "context" (the whole text), "question", "answers" (a list; one of them is
     enough) and "metric": f1 (shared words), choice (the letter of an option that the question lists), contains (the
-    answer stands in what was said) or rouge (ROUGE-L). "id" and "source" are copied into the result.
+    answer stands in what was said), rouge (ROUGE-L), number (the share of the numbers said that are right), edit (a
+    line of code, by its letters) or class (one of those in "classes"). "id" and "source" are copied into the result.
+    LongBench's own files, of either version, are taken as they are; the prompts are lcdoc's own.
     """
     settings = resolve(
         {

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from lcdoc.errors import DocumentError
-from lcdoc.evaluate.metrics import METRICS
+from lcdoc.evaluate.longbench import is_longbench, translate
+from lcdoc.evaluate.metrics import CLASS, METRICS, named_class
 
 
 @dataclass(frozen=True)
 class Item:
     """One question about one text.
 
-    context: the whole text. answers: each is right by itself; of a "choice" the letter. metric: one of METRICS.
-    source: where the question comes from.
+    context: the whole text. answers: each is right by itself; of a "choice" the letter. metric: one of METRICS, or
+    CLASS. source: where the question comes from. classes: of CLASS, the names to choose from. first_line: only that of
+    an answer is scored.
     """
 
     id: str
@@ -26,13 +28,23 @@ class Item:
     answers: tuple[str, ...]
     metric: str
     source: str
+    classes: tuple[str, ...] = ()
+    first_line: bool = False
+
+    def score(self, answer: str) -> float:
+        """How right an answer is, from 0 to 1."""
+        said = answer.lstrip("\n").split("\n")[0] if self.first_line else answer
+        if self.metric == CLASS:
+            return named_class(said, self.answers, self.classes)
+        return METRICS[self.metric](said, self.answers)
 
 
 def load_items(path: Path) -> list[Item]:
     """The items of a .jsonl or .jsonl.gz file. Raises DocumentError, which names the line.
 
-    Each line is an object with "context", "question", "answers" (a list) and "metric"; "id" and "source" may be there,
-    and anything else is ignored.
+    Each line is an object with "context", "question", "answers" (a list) and "metric", and for the metric "class" with
+    "classes" (a list); "id", "source" and "first_line" may be there, and anything else is ignored. Lines of LongBench's
+    files are taken as they are.
     """
     items = []
     for number, line in enumerate(_lines(path), start=1):
@@ -59,19 +71,28 @@ def _item(line: str, number: int, place: str) -> Item:
         raise DocumentError(f"{place} is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise DocumentError(f"{place} must be a JSON object, not {type(fields).__name__}")
+    if is_longbench(fields):
+        fields = translate(fields, place)
     for name in ("context", "question", "metric"):
         if not isinstance(fields.get(name), str):
             raise DocumentError(f'{place} must have "{name}" as text')
-    answers = fields.get("answers")
-    if not isinstance(answers, list) or not answers or not all(isinstance(text, str) for text in answers):
-        raise DocumentError(f'{place} must have "answers" as a list of one text or more')
-    if fields["metric"] not in METRICS:
-        raise DocumentError(f"{place}: metric must be one of {', '.join(METRICS)}, not {fields['metric']!r}")
+    known = (*METRICS, CLASS)
+    if fields["metric"] not in known:
+        raise DocumentError(f"{place}: metric must be one of {', '.join(known)}, not {fields['metric']!r}")
     return Item(
         id=str(fields.get("id", number)),
         context=fields["context"],
         question=fields["question"],
-        answers=tuple(answers),
+        answers=_texts(fields, "answers", place),
         metric=fields["metric"],
         source=str(fields.get("source", "")),
+        classes=_texts(fields, "classes", place) if fields["metric"] == CLASS else (),
+        first_line=fields.get("first_line") is True,
     )
+
+
+def _texts(fields: dict[str, Any], name: str, place: str) -> tuple[str, ...]:
+    texts = fields.get(name)
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise DocumentError(f'{place} must have "{name}" as a list of one text or more')
+    return tuple(texts)

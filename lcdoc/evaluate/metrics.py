@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 WORDS = re.compile(r"\w+")
+NUMBER = re.compile(r"\d+")
+# A line with one of these is a fence or a comment.
+NO_CODE = ("`", "#", "//")
 # Where an answer names its letter, the surest place first.
 LETTER_PLACES = (
     re.compile(r"^\W*([A-Z])\W*(?:$|\n)"),
@@ -38,12 +41,41 @@ def rouge(answer: str, right: Sequence[str]) -> float:
     return max(_longest_common(_words(answer), _words(other)) for other in right)
 
 
+def number(answer: str, right: Sequence[str]) -> float:
+    """The share of the numbers in the answer that are the right one, as LongBench has it (arXiv 2308.14508)."""
+    said = NUMBER.findall(answer)
+    return max(said.count(other) / len(said) for other in right) if said else 0.0
+
+
+def edit(answer: str, right: Sequence[str]) -> float:
+    """How alike a line of code is, as LongBench has it: 1 less the letters to add and drop, by those of both lines."""
+    lines = [line for line in answer.lstrip("\n").split("\n") if not any(mark in line for mark in NO_CODE)]
+    return max(_longest_common(list("".join(lines[:1])), list(other)) for other in right)
+
+
+def named_class(answer: str, right: Sequence[str], classes: Sequence[str]) -> float:
+    """Whether the right class stands in the answer, by how many others do too, as LongBench has it.
+
+    One that is part of the right one's name does not count as another.
+    """
+    said = [name for name in classes if name in answer]
+    scores = []
+    for other in right:
+        rivals = [name for name in said if name == other or name not in other]
+        scores.append(1 / len(rivals) if other in rivals else 0.0)
+    return max(scores)
+
+
 METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "f1": f1,
     "choice": choice,
     "contains": contains,
     "rouge": rouge,
+    "number": number,
+    "edit": edit,
 }
+# The one that also looks at what else there is to choose from.
+CLASS = "class"
 
 
 def normalise(text: str) -> str:

@@ -11,7 +11,6 @@ from lcdoc.config import ReadSettings
 from lcdoc.documents.text import text_document
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.items import Item, load_items
-from lcdoc.evaluate.metrics import METRICS
 from lcdoc.evaluate.modes import check_modes
 from lcdoc.evaluate.subject import Sheet, Subject
 from lcdoc.tasks.plan import context_window
@@ -25,8 +24,19 @@ HINTS = {
     "choice": "Answer with the letter of the right option alone.",
     "contains": "",
     "rouge": "",
+    "number": "Answer with the number alone.",
+    "edit": "Answer with that one line alone.",
+    "class": "Answer with the name of the class alone.",
 }
-ANSWER_TOKENS = {"f1": 64, "choice": 16, "contains": 64, "rouge": 256}
+ANSWER_TOKENS = {
+    "f1": 64,
+    "choice": 16,
+    "contains": 64,
+    "rouge": 256,
+    "number": 32,
+    "edit": 64,
+    "class": 64,
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class QaTest:
                         prefill_s=round(reply.prefill_s, 3),
                         kv_bytes=reply.kv_bytes,
                         answer=reply.text,
-                        score=round(METRICS[item.metric](reply.text, item.answers), 4),
+                        score=round(item.score(reply.text), 4),
                     )
                     self.cells.append(cell)
                     yield cell

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lcdoc.evaluate.metrics import METRICS, named_letter
+from lcdoc.evaluate.metrics import METRICS, named_class, named_letter
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,14 @@ from lcdoc.evaluate.metrics import METRICS, named_letter
         ("rouge", "the gunman kill police", ["police kill the gunman"], 0.5),
         ("rouge", "", ["police"], 0.0),
         ("rouge", "one two three", ["four", "one, two, three."], 1.0),
+        ("number", "Paragraph 15", ["15"], 1.0),
+        ("number", "15 or 16, or 15 again", ["15"], 2 / 3),
+        ("number", "Paragraph 150", ["15"], 0.0),
+        ("number", "fifteen", ["15"], 0.0),
+        ("edit", "return a + b", ["return a + b"], 1.0),
+        ("edit", "abcd", ["abxd"], 0.75),
+        ("edit", "```python\n# the sum\nab\ncd", ["ab"], 1.0),
+        ("edit", "```\n# the sum", ["ab"], 0.0),
     ],
 )
 def test_scores(metric: str, answer: str, right: list[str], score: float) -> None:
@@ -53,3 +61,19 @@ def test_scores(metric: str, answer: str, right: list[str], score: float) -> Non
 )
 def test_the_letter_an_answer_names(answer: str, letter: str | None) -> None:
     assert named_letter(answer) == letter
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("Type: City", 1.0),
+        ("City or State", 0.5),
+        ("Other city", 0.0),
+        ("It is a City, a State, no Capital City", 1 / 3),
+        ("", 0.0),
+    ],
+)
+def test_a_class_shares_its_point_with_others_that_are_named(answer: str, score: float) -> None:
+    classes = ["City", "Capital City", "State"]
+    assert named_class(answer, ["City"], classes) == pytest.approx(score)
+    assert named_class("Capital City", ["Capital City"], classes) == 1, "a part of its name is no rival"
