@@ -11,8 +11,9 @@ from lcdoc.cli import options
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import bytes_text
+from lcdoc.cli.reading import reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
-from lcdoc.config import resolve
+from lcdoc.config import Settings
 
 if TYPE_CHECKING:
     from lcdoc.bench.comparison import Comparison
@@ -43,7 +44,9 @@ ResultFile = Annotated[
 def bench_command(what: str) -> Callable[..., int]:
     """The command that measures it. what: one of WHATS."""
 
+    @reading
     def command(
+        settings: Settings,
         model: options.Model = None,
         shape: Shape = None,
         model_config: ModelConfig = None,
@@ -51,29 +54,7 @@ def bench_command(what: str) -> Callable[..., int]:
         modes: Modes = "exact,stream",
         repeats: Repeats = 3,
         json: ResultFile = None,
-        device: options.Device = None,
-        dtype: options.Dtype = None,
-        profile: options.Profile = None,
-        streaming: options.Streaming = None,
-        sink_size: options.SinkSize = None,
-        recent_size: options.RecentSize = None,
-        chunk_tokens: options.ChunkTokens = None,
-        quiet: options.Quiet = False,
-        no_color: options.NoColor = False,
     ) -> int:
-        settings = resolve(
-            {
-                "device": device,
-                "dtype": dtype,
-                "profile": profile,
-                "streaming": streaming,
-                "sink_size": sink_size,
-                "recent_size": recent_size,
-                "chunk_tokens": chunk_tokens,
-                "quiet": quiet or None,
-                "color": "never" if no_color else None,
-            }
-        )
         display = open_display(settings.appearance)
         from lcdoc.bench.run import Bench
         from lcdoc.bench.subject import Subject

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lcdoc.cli import evaluate, options
+from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.reading import reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
-from lcdoc.config import resolve
+from lcdoc.config import Settings
 from lcdoc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ ExportFile = Annotated[
 ]
 
 
+@reading
 def needle_command(
-    model: options.Model = None,
+    settings: Settings,
     lengths: Lengths = "1000,4000,7000",
     depths: Depths = 5,
     seeds: Seeds = 2,
@@ -44,31 +46,8 @@ def needle_command(
     shared_reading: evaluate.SharedReading = False,
     export: ExportFile = None,
     json: evaluate.ResultFile = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Hide a sentence in a long text and ask for it, by length and depth."""
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "profile": profile,
-            "streaming": streaming,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
-    )
     display = open_display(settings.appearance)
     if export is not None and json is not None:
         raise UsageError("--export reads nothing, so there is no result for --json; choose one")

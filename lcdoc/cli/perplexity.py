@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lcdoc.cli import evaluate, options
+from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.reading import reading
 from lcdoc.cli.tables import print_table, split_names
-from lcdoc.config import resolve
+from lcdoc.config import Settings
 
 if TYPE_CHECKING:
     from lcdoc.evaluate.perplexity import WindowCell
@@ -18,39 +19,17 @@ ScoredTokens = Annotated[int, typer.Option(metavar="N", help="How many of them, 
 Windows = Annotated[int, typer.Option(metavar="N", help="Stretches of each text, spread evenly over it.")]
 
 
+@reading
 def perplexity_command(
-    model: options.Model = None,
+    settings: Settings,
     length: Length = 4096,
     scored_tokens: ScoredTokens = 512,
     windows: Windows = 4,
     mode: evaluate.Modes = "exact,int8,int4",
     haystack: evaluate.Books = ["frankenstein"],  # noqa: B006
     json: evaluate.ResultFile = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Measure the perplexity of a long text's last tokens, beside exact reading."""
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "profile": profile,
-            "streaming": streaming,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
-    )
     display = open_display(settings.appearance)
     from lcdoc.evaluate.perplexity import PerplexityTest, Stretches, score
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lcdoc.cli import evaluate, options
+from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.reading import reading
 from lcdoc.cli.tables import print_table, split_names
-from lcdoc.config import resolve
+from lcdoc.config import Settings
 
 if TYPE_CHECKING:
     from lcdoc.evaluate.qa import QaCell
@@ -21,23 +22,15 @@ Limit = Annotated[
 ]
 
 
+@reading
 def qa_command(
+    settings: Settings,
     file: File,
-    model: options.Model = None,
     max_tokens: MaxTokens = 8000,
     limit: Limit = None,
     mode: evaluate.Modes = "exact",
     shared_reading: evaluate.SharedReading = False,
     json: evaluate.ResultFile = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Ask questions with known answers, from a file, and score what comes back.
 
@@ -47,20 +40,6 @@ def qa_command(
     line of code, by its letters) or class (one of those in "classes"). "id" and "source" are copied into the result.
     LongBench's own files, of either version, are taken as they are; the prompts are lcdoc's own.
     """
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "profile": profile,
-            "streaming": streaming,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
-    )
     display = open_display(settings.appearance)
     from lcdoc.evaluate.qa import QaPlan, QaTest, score
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lcdoc.cli import evaluate, options
+from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.reading import reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
-from lcdoc.config import resolve
+from lcdoc.config import Settings
 
 if TYPE_CHECKING:
     from lcdoc.evaluate.ruler.plan import RulerPlan
@@ -34,8 +35,9 @@ Qa = Annotated[
 ]
 
 
+@reading
 def ruler_command(
-    model: options.Model = None,
+    settings: Settings,
     lengths: Lengths = "1000,4000",
     tasks: Tasks = None,
     samples: Samples = 5,
@@ -44,15 +46,6 @@ def ruler_command(
     haystack: Book = "frankenstein",
     qa: Qa = None,
     json: evaluate.ResultFile = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Set RULER's kinds of tasks: find needles, follow variables, count words, answer questions.
 
@@ -61,20 +54,6 @@ def ruler_command(
     chains of assignments; common, frequent: the words that a list has most often; qa: questions of a file, each with
     its own text among those of others. A score is the share of what is right that was said; of qa, whether any was.
     """
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "profile": profile,
-            "streaming": streaming,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
-    )
     display = open_display(settings.appearance)
     from lcdoc.evaluate.ruler.plan import DRAWN, QA, RulerPlan
     from lcdoc.evaluate.ruler.suite import RulerTest
