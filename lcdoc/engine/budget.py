@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from lcdoc.engine.cache import LayerCache
+from lcdoc.engine.cache import Buffer, LayerCache
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.demand import Demand
+from lcdoc.engine.eviction.policy import CHUNK
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile
 
@@ -91,13 +92,34 @@ def kv_bytes(
 ) -> int:
     """Bytes of the cache's buffers for capacity_tokens, exactly as DocumentCache allocates them; with the window
     that streaming heads have while the document is read."""
+    return sum(
+        buffer.capacity_bytes for buffer in _buffers(shape, split, capacity_tokens, kv_dtype, eviction)
+    )
+
+
+def mark_bytes(
+    shape: ModelShape,
+    split: HeadSplit,
+    capacity_tokens: int,
+    kv_dtype: str,
+    eviction: Eviction | None = None,
+) -> int:
+    """Most bytes that the marks take which are made to go back to: before each chunk, and before its probes."""
+    marks = 2 if eviction is not None and eviction.policy.listens != CHUNK else 1
+    return marks * sum(
+        buffer.mark_bytes for buffer in _buffers(shape, split, capacity_tokens, kv_dtype, eviction)
+    )
+
+
+def _buffers(
+    shape: ModelShape, split: HeadSplit, capacity_tokens: int, kv_dtype: str, eviction: Eviction | None
+) -> Iterator[Buffer]:
+    """All buffers of a cache, on the meta device."""
     example = torch.empty(1, shape.num_kv_heads, 1, shape.head_dim, dtype=shape.dtype, device="meta")
-    total = 0
     for layer_idx, window in enumerate(shape.windows):
         layer = LayerCache(layer_idx, split, capacity_tokens, kv_dtype, eviction)
-        layer.groups(example, example, window)
-        total += layer.capacity_bytes
-    return total
+        for _, buffer in layer.groups(example, example, window):
+            yield buffer
 
 
 def workspace_bytes(shape: ModelShape, chunk_tokens: int) -> int:
@@ -204,6 +226,7 @@ def ladder(
         kv = kv_bytes(shape, split, capacity_tokens, kv_dtype, eviction)
         work = workspace_bytes(shape, min(chunk, capacity_tokens)) + eviction_bytes(shape, eviction)
         work += window_bytes(shape, split, capacity_tokens)
+        work += mark_bytes(shape, split, capacity_tokens, kv_dtype, eviction)
         narrowed = narrowed_bytes(shape, split, capacity_tokens)
         peak = base_bytes + shape.weights_bytes + kv + work
         loss = "; ".join(
@@ -268,10 +291,9 @@ def offloaded(
     for one layer stays, to stream the others through. None where that is not enough, or nothing is too much."""
     split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
     chunk = min(chunk_tokens, MIN_CHUNK_TOKENS)
-    kv, work = (
-        kv_bytes(shape, split, capacity_tokens, stored),
-        workspace_bytes(shape, min(chunk, capacity_tokens)) + window_bytes(shape, split, capacity_tokens),
-    )
+    kv = kv_bytes(shape, split, capacity_tokens, stored)
+    work = workspace_bytes(shape, min(chunk, capacity_tokens)) + window_bytes(shape, split, capacity_tokens)
+    work += mark_bytes(shape, split, capacity_tokens, stored)
     over = base_bytes + shape.weights_bytes + kv + work - budget_bytes
     if over <= 0 or not shape.layer_bytes:
         return

@@ -3,7 +3,7 @@
 Keys arrive already rotated at their absolute positions and are never renumbered. Tensors are
 [1, kv_heads, length, head_dim]; values may have a head_dim of their own. Every buffer can append the next tokens,
 mark a point and rewind to it, count the tokens that it still holds of a span, and tell in bytes what it holds
-(nbytes) and what it was made for (capacity_bytes).
+(nbytes), what it was made for (capacity_bytes) and what a mark takes besides (mark_bytes).
 """
 
 from collections.abc import Iterator
@@ -46,6 +46,10 @@ class FullBuffer:
     def rewind(self, mark: object) -> None:
         assert isinstance(mark, int) and mark <= self.seen_tokens
         self.seen_tokens = mark
+
+    @property
+    def mark_bytes(self) -> int:
+        return 0
 
     def kept_tokens(self, start: int, stop: int) -> int:
         return max(0, min(stop, self.seen_tokens) - start)
@@ -142,6 +146,10 @@ class SinkWindowBuffer:
         else:  # the ring was wider then
             self.keys, self.values = keys.clone(), values.clone()
             self.recent_size = keys.shape[2] - self.sink_size
+
+    @property
+    def mark_bytes(self) -> int:
+        return self.capacity_bytes
 
     def kept_tokens(self, start: int, stop: int) -> int:
         stop = min(stop, self.seen_tokens)

@@ -194,6 +194,10 @@ class EvictingBuffer:
         assert isinstance(mark, tuple) and mark[1] <= self.num_tail
         self.seen_tokens, self.num_tail = mark
 
+    @property
+    def mark_bytes(self) -> int:
+        return 0
+
     def kept_tokens(self, start: int, stop: int) -> float:
         """Mean over the heads."""
         stop = min(stop, self.seen_tokens)

@@ -98,6 +98,10 @@ class PagedBuffer:
         for now, then in zip(self._tail, tail, strict=True):
             now.copy_(then)
 
+    @property
+    def mark_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._tail)
+
     def kept_tokens(self, start: int, stop: int) -> int:
         return max(0, min(stop, self.seen_tokens) - start)
 

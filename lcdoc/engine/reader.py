@@ -80,17 +80,7 @@ class Reader:
         self._evict()  # where that failed before
         for start in range(0, len(token_ids), self.chunk_tokens):
             chunk = token_ids[start : start + self.chunk_tokens]
-            probes = self._probes(questions, [*repeat_ids, *chunk])
-            before, logits = allocating(self.cache.mark), self.logits
-            judgements = [buffer.judgement for buffer in self.cache.evicting]
-            try:
-                allocating(partial(self._read_chunk, chunk, probes))
-            except AllocationFailed:
-                self.logits = logits
-                self.cache.rewind(before)
-                for buffer, judgement in zip(self.cache.evicting, judgements, strict=True):
-                    buffer.judgement = judgement
-                raise
+            self._read_or_rewind(chunk, self._probes(questions, [*repeat_ids, *chunk]))
             self._evict()
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
@@ -119,6 +109,19 @@ class Reader:
         """Empties the tails. What is not reached, where it fails, keeps all that it holds."""
         if any(buffer.num_tail for buffer in self.cache.evicting):
             allocating(self.cache.evict)
+
+    def _read_or_rewind(self, chunk: Sequence[int], probes: Sequence[Sequence[int]]) -> None:
+        """Raises AllocationFailed with everything as it was. The mark for that is gone before the next is made."""
+        before, logits = allocating(self.cache.mark), self.logits
+        judgements = [buffer.judgement for buffer in self.cache.evicting]
+        try:
+            allocating(partial(self._read_chunk, chunk, probes))
+        except AllocationFailed:
+            self.logits = logits
+            self.cache.rewind(before)
+            for buffer, judgement in zip(self.cache.evicting, judgements, strict=True):
+                buffer.judgement = judgement
+            raise
 
     def _read_chunk(self, chunk: Sequence[int], probes: Sequence[Sequence[int]]) -> None:
         eviction = self.cache.eviction

@@ -1,5 +1,6 @@
 """lcdoc.engine.budget: bytes by hand, the ladder's order, and agreement with the cache that is then allocated."""
 
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,16 @@ import torch
 from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 
 from lcdoc.engine.attention import register
-from lcdoc.engine.budget import MIN_CHUNK_TOKENS, Limits, ModelShape, kv_bytes, ladder, workspace_bytes
+from lcdoc.engine.budget import (
+    MIN_CHUNK_TOKENS,
+    Limits,
+    ModelShape,
+    kv_bytes,
+    ladder,
+    mark_bytes,
+    workspace_bytes,
+)
+from lcdoc.engine.eviction import POLICIES, Eviction
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.reader import Reader
@@ -56,7 +66,14 @@ def test_the_plan_for_a_million_tokens_in_24_gb_fits_by_streaming_and_rounding()
     assert fitting, "streaming heads alone bring a million tokens under 24 GB"
     assert fitting[0].split.num_streaming_heads > 128
     assert fitting[0].peak_bytes == (
-        shape.weights_bytes + fitting[0].kv_bytes + workspace_bytes(shape, fitting[0].chunk_tokens)
+        shape.weights_bytes
+        + fitting[0].kv_bytes
+        + workspace_bytes(shape, fitting[0].chunk_tokens)
+        # A mark copies each streaming head's 64 sinks and 256 recent tokens: keys and values of 128 channels.
+        + fitting[0].split.num_streaming_heads * 2 * 128 * 2 * (64 + 256)
+    )
+    assert rungs[0].peak_bytes == (
+        shape.weights_bytes + rungs[0].kv_bytes + workspace_bytes(shape, rungs[0].chunk_tokens)
     )
 
 
@@ -107,6 +124,54 @@ def test_the_cache_takes_exactly_what_was_planned(name, kv_dtype, streaming):
     allocated = sum(buffer.capacity_bytes for _, buffer in reader.cache.groups())
     assert allocated == kv_bytes(shape_of(config, torch.float32), split, 400, kv_dtype)
     assert sum(len(heads) for heads in split.streaming) == streaming
+    assert cloned_bytes(reader) == mark_bytes(shape_of(config, torch.float32), split, 400, kv_dtype)
+
+
+def cloned_bytes(reader):
+    """Of all tensors that a mark of the cache is made of; none of them is the cache's own."""
+    held = {
+        id(value)
+        for _, buffer in reader.cache.groups()
+        for value in vars(buffer).values()
+        if isinstance(value, torch.Tensor)
+    }
+
+    def tensors(part):
+        if isinstance(part, torch.Tensor):
+            yield part
+        elif isinstance(part, list | tuple):
+            for inner in part:
+                yield from tensors(inner)
+
+    found = list(tensors(reader.cache.mark()))
+    assert not held & set(map(id, found))
+    return sum(tensor.nbytes for tensor in found)
+
+
+@pytest.mark.parametrize("streaming", [0, 3], ids=lambda n: f"{n}-streaming")
+@pytest.mark.parametrize(("policy", "marks"), [("question", 2), ("snapkv", 1)])
+def test_the_marks_of_an_evicting_reading_are_those_that_were_planned(policy, marks, streaming):
+    torch.manual_seed(0)
+    config = LlamaConfig(**TINY, **HEADS)
+    model = LlamaForCausalLM(config).eval()
+    model.set_attn_implementation(register())
+    gates = tuple((0.1 * layer, 0.1 * layer + 0.05) for layer in range(4))
+    split = HeadProfile("tiny", gates, 4, 12, "made up").streaming(streaming)
+    eviction = Eviction(POLICIES[policy], keep_tokens=150, tail_tokens=120)
+    reader = Reader(model, split, capacity_tokens=400, chunk_tokens=100, eviction=eviction)
+    alive, most = [], []
+
+    def mark(make=reader.cache.mark):
+        made = make()
+        parts = (part for layer in made for of in layer for part in of)
+        alive.extend(weakref.ref(part) for part in parts if isinstance(part, torch.Tensor))
+        most.append(sum(tensor.nbytes for ref in alive if (tensor := ref()) is not None))
+        return made
+
+    reader.cache.mark = mark
+    reader.read([3] * 300, questions=[[5, 6, 7]])
+    assert max(most) == mark_bytes(shape_of(config, torch.float32), split, 400, "model", eviction)
+    assert max(most) == marks * streaming * 2 * 8 * 4 * (4 + 12)
 
 
 def test_parameters_are_counted_without_weights_and_shared_ones_once():
