@@ -209,9 +209,9 @@ class Comparison:
 
 
 def is_right(answer: str, value: str) -> bool:
-    """As lcdoc's needle test judges it: the value as a number of its own; 1,234,567 is 1234567."""
-    plain = THOUSANDS_COMMA.sub("", answer)
-    return re.search(rf"(?<!\d){value}(?!\d)", plain) is not None
+    """As lcdoc's needle test judges it: the value as a number or word of its own; 1,234,567 is 1234567."""
+    plain, edge = THOUSANDS_COMMA.sub("", answer), r"\d" if value.isdigit() else r"\w"
+    return re.search(rf"(?<!{edge}){re.escape(value)}(?!{edge})", plain, re.IGNORECASE) is not None
 
 
 def settings_of(presses: list[str], kinds: list[str], kept_shares: list[float]) -> Iterator[Setting]:
