@@ -1,14 +1,16 @@
 """What the suites of `lcdoc eval` share: their options, and running one while its result is kept up to date."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from lcdoc.cli.display import Display
 from lcdoc.cli.exits import interruptible
-from lcdoc.tasks.progress import Observer
+
+if TYPE_CHECKING:
+    from lcdoc.evaluate.suite import Suite
 
 Modes = Annotated[
     str,
@@ -31,33 +33,28 @@ SharedReading = Annotated[
     bool, typer.Option("--shared-reading", help="Read a text once for all that is asked of it.")
 ]
 ResultFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file.")
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Write the result to this file; what it has already, measured in the same way, is not measured again.",
+    ),
 ]
 
 Cell = TypeVar("Cell")
 
 
-class Suite(Protocol[Cell]):
-    """A test whose model is loaded."""
-
-    cells: list[Cell]
-
-    @property
-    def num_cells(self) -> int: ...
-
-    def run(self, observer: Observer) -> Iterator[Cell]: ...
-
-    def report(self) -> dict[str, Any]: ...
-
-
 def run_suite(
-    open_suite: Callable[[], Suite[Cell]],
+    open_suite: "Callable[[], Suite[Cell]]",
     model: str | None,
     display: Display,
     json: Path | None,
     line: Callable[[Cell], str],
-) -> Suite[Cell] | None:
-    """Says each cell in a line as it is done, and writes the report anew. None where the user interrupted."""
+) -> "Suite[Cell] | None":
+    """Says each cell in a line as it is done, and writes the report anew. None where the user interrupted.
+
+    json: the report's file. One that is there is gone on with, and with nothing left to measure it stays as it is.
+    """
     from lcdoc.cli.models import require_model
 
     require_model(model, display)
@@ -67,7 +64,12 @@ def run_suite(
     try:
         with interruptible():
             suite = open_suite()
-            if json is not None:
+            if json is not None and json.exists():
+                suite.resume(json)
+                held, total = len(suite.cells), suite.num_cells
+                left = f"{held} of {total} cells are there" if held < total else "nothing left to measure"
+                display.say(f"{json}: {left}")
+            elif json is not None:
                 write_report(json, suite.report())  # a file that can't be written costs no reading
             for cell in suite.run(display):
                 display.say(f"{len(suite.cells)} of {suite.num_cells}: {line(cell)}")
@@ -76,7 +78,8 @@ def run_suite(
     except KeyboardInterrupt:
         display.clear()
         done = f" after {len(suite.cells)} of {suite.num_cells} cells" if suite else ""
-        display.say(f"interrupted{done}")
+        again = "; the same command goes on from there" if suite and json is not None else ""
+        display.say(f"interrupted{done}{again}")
         return None
     finally:
         display.clear()

@@ -9,8 +9,9 @@ from lcdoc.config import ReadSettings
 from lcdoc.evaluate.grid import Cell, Grid, Question, score
 from lcdoc.evaluate.haystack import Haystack
 from lcdoc.evaluate.subject import Reply, Sheet, Subject
+from lcdoc.evaluate.suite import Round, Suite
 from lcdoc.evaluate.templates import Needle, draw_needle
-from lcdoc.tasks.progress import Observer, silent
+from lcdoc.tasks.progress import Observer
 from lcdoc.tokens import Prompt
 
 ANSWER_TOKENS = 64
@@ -20,7 +21,7 @@ THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3})")
 Group = tuple[Question, ...]
 
 
-class NeedleTest:
+class NeedleTest(Suite[Cell]):
     """A model and a grid of questions. Making it loads the model, once every question is known to fit."""
 
     def __init__(self, settings: ReadSettings, grid: Grid) -> None:
@@ -31,7 +32,7 @@ class NeedleTest:
         self._groups = [group for book in books for group in make_groups(book, grid)]
         self._sheets = [self._sheet(group) for group in self._groups]
         self._subject.load()
-        self._head = self._subject.head(
+        head = self._subject.head(
             "needle",
             **asdict(grid) | {"depths": grid.depth_shares},
             template=",".join(grid.templates),
@@ -39,32 +40,28 @@ class NeedleTest:
             haystack_sha256=",".join(book.sha256 for book in books),
             max_new_tokens=ANSWER_TOKENS,
         )
-        self.cells: list[Cell] = []
+        super().__init__(Cell, head, grid.num_cells)
 
     @property
     def questions(self) -> list[Question]:
         return [question for group in self._groups for question in group]
 
-    @property
-    def num_cells(self) -> int:
-        return self._grid.num_cells
-
-    def run(self, observer: Observer = silent) -> Iterator[Cell]:
-        """Reads the documents, mode beside mode, and yields each cell as it is done."""
+    def rounds(self) -> Iterator[Round[Cell]]:
+        """Document by document, mode beside mode."""
         for group, sheet in zip(self._groups, self._sheets, strict=True):
             for mode in self._grid.modes:
-                replies = self._subject.replies(mode, sheet, ANSWER_TOKENS, observer)
-                for question, reply in zip(group, replies, strict=True):
-                    self.cells.append(_cell(mode, question, reply))
-                    yield self.cells[-1]
 
-    def report(self) -> dict[str, Any]:
-        """All there is so far, ready for JSON."""
-        return self._head | {
-            "complete": len(self.cells) == self.num_cells,
-            "score": score(self.cells),
-            "cells": [asdict(cell) for cell in self.cells],
-        }
+                def measure(
+                    observer: Observer, group: Group = group, sheet: Sheet = sheet, mode: str = mode
+                ) -> Iterator[Cell]:
+                    replies = self._subject.replies(mode, sheet, ANSWER_TOKENS, observer)
+                    for question, reply in zip(group, replies, strict=True):
+                        yield _cell(mode, question, reply)
+
+                yield Round(len(group), measure)
+
+    def score(self) -> dict[str, Any]:
+        return score(self.cells)
 
     def _sheet(self, group: Group) -> Sheet:
         questions = [question.question_ids for question in group]

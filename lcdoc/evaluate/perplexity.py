@@ -11,8 +11,9 @@ from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.evaluate.haystack import BOOKS, Haystack
 from lcdoc.evaluate.modes import check_modes
 from lcdoc.evaluate.subject import Sheet, Subject
+from lcdoc.evaluate.suite import Round, Suite
 from lcdoc.tasks.plan import context_window
-from lcdoc.tasks.progress import Observer, silent
+from lcdoc.tasks.progress import Observer
 
 EXACT = "exact"
 
@@ -75,7 +76,7 @@ class WindowCell:
     kv_bytes: int
 
 
-class PerplexityTest:
+class PerplexityTest(Suite[WindowCell]):
     """A model and the windows it reads. Making it loads the model, once every window is known to fit."""
 
     def __init__(self, settings: ReadSettings, stretches: Stretches) -> None:
@@ -92,27 +93,23 @@ class PerplexityTest:
         self.windows = [window for book in books for window in make_windows(book, stretches)]
         self._subject.load()
         hashes = [book.sha256 for book in books]
-        self._head = self._subject.head("perplexity", **asdict(stretches), books_sha256=hashes)
-        self.cells: list[WindowCell] = []
+        head = self._subject.head("perplexity", **asdict(stretches), books_sha256=hashes)
+        super().__init__(WindowCell, head, stretches.num_cells)
 
-    @property
-    def num_cells(self) -> int:
-        return self._stretches.num_cells
-
-    def run(self, observer: Observer = silent) -> Iterator[WindowCell]:
-        """Reads the windows, mode beside mode, and yields each as it is done."""
+    def rounds(self) -> Iterator[Round[WindowCell]]:
+        """Window by window, mode beside mode."""
         for window in self.windows:
             for mode in self._stretches.modes:
-                self.cells.append(self._read(window, mode, observer))
-                yield self.cells[-1]
 
-    def report(self) -> dict[str, Any]:
-        """All there is so far, ready for JSON."""
-        return self._head | {
-            "complete": len(self.cells) == self.num_cells,
-            "score": score(self.cells),
-            "cells": [asdict(cell) for cell in self.cells],
-        }
+                def measure(
+                    observer: Observer, window: Window = window, mode: str = mode
+                ) -> Iterator[WindowCell]:
+                    yield self._read(window, mode, observer)
+
+                yield Round(1, measure)
+
+    def score(self) -> dict[str, Any]:
+        return score(self.cells)
 
     def _read(self, window: Window, mode: str, observer: Observer) -> WindowCell:
         num_read = len(window.token_ids) - self._stretches.scored_tokens

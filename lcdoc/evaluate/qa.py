@@ -13,8 +13,9 @@ from lcdoc.errors import UsageError
 from lcdoc.evaluate.items import Item, load_items
 from lcdoc.evaluate.modes import check_modes
 from lcdoc.evaluate.subject import Sheet, Subject
+from lcdoc.evaluate.suite import Round, Suite
 from lcdoc.tasks.plan import context_window
-from lcdoc.tasks.progress import Observer, silent
+from lcdoc.tasks.progress import Observer
 from lcdoc.tokens import tokenize
 
 EXACT = "exact"
@@ -81,7 +82,7 @@ class QaCell:
     score: float
 
 
-class QaTest:
+class QaTest(Suite[QaCell]):
     """A model and the questions of a file. Making it loads the model, once it is known which questions fit."""
 
     def __init__(self, settings: ReadSettings, path: Path, plan: QaPlan) -> None:
@@ -96,9 +97,8 @@ class QaTest:
             )
         kept = _spread(fitting, plan.limit)
         self._groups = _groups(kept) if plan.shared_reading else [[task] for task in kept]
-        self.num_cells = len(kept) * len(plan.modes)
         self._subject.load()
-        self._head = self._subject.head(
+        head = self._subject.head(
             "qa",
             **asdict(plan),
             file=path.name,
@@ -108,38 +108,40 @@ class QaTest:
             max_new_tokens=ANSWER_TOKENS,
             hints=HINTS,
         )
-        self.cells: list[QaCell] = []
+        super().__init__(QaCell, head, len(kept) * len(plan.modes))
 
-    def run(self, observer: Observer = silent) -> Iterator[QaCell]:
-        """Reads the texts, mode beside mode, and yields each cell as it is done."""
+    def rounds(self) -> Iterator[Round[QaCell]]:
+        """Text by text, mode beside mode."""
         for group in self._groups:
-            answer_tokens = ANSWER_TOKENS[group[0].item.metric]
-            sheet = self._sheet(group, answer_tokens)
             for mode in self._plan.modes:
-                replies = self._subject.replies(mode, sheet, answer_tokens, observer)
-                for task, reply in zip(group, replies, strict=True):
-                    item = task.item
-                    cell = QaCell(
-                        mode=mode,
-                        id=item.id,
-                        source=item.source,
-                        metric=item.metric,
-                        prompt_tokens=len(task.document_ids) + len(task.question_ids),
-                        prefill_s=round(reply.prefill_s, 3),
-                        kv_bytes=reply.kv_bytes,
-                        answer=reply.text,
-                        score=round(item.score(reply.text), 4),
-                    )
-                    self.cells.append(cell)
-                    yield cell
 
-    def report(self) -> dict[str, Any]:
-        """All there is so far, ready for JSON."""
-        return self._head | {
-            "complete": len(self.cells) == self.num_cells,
-            "score": score(self.cells),
-            "cells": [asdict(cell) for cell in self.cells],
-        }
+                def measure(
+                    observer: Observer, group: list[Task] = group, mode: str = mode
+                ) -> Iterator[QaCell]:
+                    yield from self._read(group, mode, observer)
+
+                yield Round(len(group), measure)
+
+    def score(self) -> dict[str, Any]:
+        return score(self.cells)
+
+    def _read(self, group: list[Task], mode: str, observer: Observer) -> Iterator[QaCell]:
+        """The questions of one text and metric."""
+        answer_tokens = ANSWER_TOKENS[group[0].item.metric]
+        replies = self._subject.replies(mode, self._sheet(group, answer_tokens), answer_tokens, observer)
+        for task, reply in zip(group, replies, strict=True):
+            item = task.item
+            yield QaCell(
+                mode=mode,
+                id=item.id,
+                source=item.source,
+                metric=item.metric,
+                prompt_tokens=len(task.document_ids) + len(task.question_ids),
+                prefill_s=round(reply.prefill_s, 3),
+                kv_bytes=reply.kv_bytes,
+                answer=reply.text,
+                score=round(item.score(reply.text), 4),
+            )
 
     def _tasks(self, items: list[Item]) -> Iterator[Task]:
         prompt, documents = self._subject.prompt, dict[str, list[int]]()
