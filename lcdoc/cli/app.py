@@ -12,6 +12,7 @@ from lcdoc.cli.context import context_command
 from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
+from lcdoc.cli.plot import plot_command
 from lcdoc.cli.qa import qa_command
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
@@ -234,6 +235,7 @@ eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)
 eval_app.command("qa")(qa_command)
 eval_app.command("ruler")(ruler_command)
+eval_app.command("plot")(plot_command)
 app.add_typer(bench_app, name="bench")
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")

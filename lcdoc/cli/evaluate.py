@@ -40,6 +40,10 @@ ResultFile = Annotated[
         help="Write the result to this file; what it has already, measured in the same way, is not measured again.",
     ),
 ]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE.png", help="Draw the result, too; needs pip install 'lcdoc[plot]'."),
+]
 
 Cell = TypeVar("Cell")
 
@@ -50,16 +54,21 @@ def run_suite(
     display: Display,
     json: Path | None,
     line: Callable[[Cell], str],
+    plot: Path | None = None,
 ) -> "Suite[Cell] | None":
     """Says each cell in a line as it is done, and writes the report anew. None where the user interrupted.
 
     json: the report's file. One that is there is gone on with, and with nothing left to measure it stays as it is.
+    plot: the picture's file, for suites that have pictures.
     """
     from lcdoc.cli.models import require_model
 
     require_model(model, display)
+    from lcdoc.evaluate.plots import check_picture, draw
     from lcdoc.evaluate.report import write_report
 
+    if plot is not None:
+        check_picture(plot)
     suite: Suite[Cell] | None = None
     try:
         with interruptible():
@@ -75,6 +84,9 @@ def run_suite(
                 display.say(f"{len(suite.cells)} of {suite.num_cells}: {line(cell)}")
                 if json is not None:
                     write_report(json, suite.report())
+        if plot is not None:
+            draw([("", suite.report())], plot)
+            display.say(f"picture written to {plot}")
     except KeyboardInterrupt:
         display.clear()
         done = f" after {len(suite.cells)} of {suite.num_cells} cells" if suite else ""

@@ -47,13 +47,13 @@ def _cell(gate: float, width: int, colored: bool) -> "Text":
     from rich.text import Text
 
     if colored:
-        return Text("█" * width, style="rgb({},{},{})".format(*_color(gate)))
+        return Text("█" * width, style="rgb({},{},{})".format(*color(gate)))
     return Text(str(min(int(gate * 10), 9)).ljust(width))
 
 
-def _color(gate: float) -> tuple[int, ...]:
-    """The colour between the two of COLORS that the gate lies between."""
-    place = gate * (len(COLORS) - 1)
+def color(value: float) -> tuple[int, ...]:
+    """The colour between the two of COLORS that a value from 0 to 1 lies between."""
+    place = value * (len(COLORS) - 1)
     first = min(int(place), len(COLORS) - 2)
     part = place - first
     low, high = COLORS[first], COLORS[first + 1]

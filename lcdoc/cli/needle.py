@@ -9,7 +9,7 @@ from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
 from lcdoc.cli.reading import reading
-from lcdoc.cli.tables import print_table, split_names, split_numbers
+from lcdoc.cli.tables import Shaded, print_table, split_names, split_numbers
 from lcdoc.config import Settings
 from lcdoc.errors import UsageError
 
@@ -46,11 +46,13 @@ def needle_command(
     shared_reading: evaluate.SharedReading = False,
     export: ExportFile = None,
     json: evaluate.ResultFile = None,
+    plot: evaluate.PlotFile = None,
 ) -> int:
     """Hide a sentence in a long text and ask for it, by length and depth."""
     display = open_display(settings.appearance)
-    if export is not None and json is not None:
-        raise UsageError("--export reads nothing, so there is no result for --json; choose one")
+    for option, file in (("--json", json), ("--plot", plot)):
+        if export is not None and file is not None:
+            raise UsageError(f"--export reads nothing, so there is no result for {option}; choose one")
     from lcdoc.evaluate.grid import Grid
 
     grid = Grid(
@@ -71,11 +73,11 @@ def needle_command(
     from lcdoc.evaluate.needle import NeedleTest
 
     suite = evaluate.run_suite(
-        lambda: NeedleTest(settings.read, grid), settings.read.model, display, json, _line
+        lambda: NeedleTest(settings.read, grid), settings.read.model, display, json, _line, plot
     )
     if suite is None:
         return INTERRUPTED
-    _print_scores(grid, suite.cells)
+    _print_scores(grid, suite.cells, settings.appearance.color != "never")
     return 0
 
 
@@ -85,17 +87,18 @@ def _line(cell: "Cell") -> str:
     return f"{place}, {cell.template} in {cell.book}: {verdict}: {cell.answer}"
 
 
-def _print_scores(grid: "Grid", cells: list["Cell"]) -> None:
+def _print_scores(grid: "Grid", cells: list["Cell"], colors: bool) -> None:
     """Right answers of all, a row for each mode and length, a column for each depth."""
-    rows = []
+    rows: list[list[str | Shaded]] = []
     for length in grid.lengths:
         for mode in grid.modes:
             row = [cell for cell in cells if (cell.length_tokens, cell.mode) == (length, mode)]
             depths = [_share([cell for cell in row if cell.depth == depth]) for depth in grid.depth_shares]
             rows.append([f"{length:,} {mode}", *depths, _share(row)])
     columns = ["tokens, mode", *(f"{depth:.0%}" for depth in grid.depth_shares), "all"]
-    print_table("right answers, by depth of the needle", columns, rows)
+    print_table("right answers, by depth of the needle", columns, rows, colors=colors)
 
 
-def _share(cells: list["Cell"]) -> str:
-    return f"{sum(cell.right for cell in cells)}/{len(cells)}"
+def _share(cells: list["Cell"]) -> Shaded:
+    right = sum(cell.right for cell in cells)
+    return Shaded(f"{right}/{len(cells)}", right / len(cells))

@@ -9,7 +9,7 @@ from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
 from lcdoc.cli.reading import reading
-from lcdoc.cli.tables import print_table, split_names, split_numbers
+from lcdoc.cli.tables import Shaded, print_table, split_names, split_numbers
 from lcdoc.config import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def ruler_command(
     haystack: Book = "frankenstein",
     qa: Qa = None,
     json: evaluate.ResultFile = None,
+    plot: evaluate.PlotFile = None,
 ) -> int:
     """Set RULER's kinds of tasks: find needles, follow variables, count words, answer questions.
 
@@ -70,11 +71,11 @@ def ruler_command(
         book=haystack,
     )
     suite = evaluate.run_suite(
-        lambda: RulerTest(settings.read, plan, qa), settings.read.model, display, json, _line
+        lambda: RulerTest(settings.read, plan, qa), settings.read.model, display, json, _line, plot
     )
     if suite is None:
         return INTERRUPTED
-    _print_scores(plan, suite.cells)
+    _print_scores(plan, suite.cells, settings.appearance.color != "never")
     return 0
 
 
@@ -83,13 +84,14 @@ def _line(cell: "RulerCell") -> str:
     return f"{place}: {cell.score:.2f}: {cell.answer}"
 
 
-def _print_scores(plan: "RulerPlan", cells: list["RulerCell"]) -> None:
+def _print_scores(plan: "RulerPlan", cells: list["RulerCell"], colors: bool) -> None:
     """A row for each length and task, a column for each mode."""
     from lcdoc.evaluate.ruler.suite import score
 
-    totals, rows = score(cells), []
+    totals = score(cells)
+    rows: list[list[str | Shaded]] = []
     for length in plan.lengths:
         for task in (*plan.tasks, "all"):
-            means = [f"{totals[mode][str(length)][task]['mean']:.3f}" for mode in plan.modes]
-            rows.append([f"{length:,} {task}", *means])
-    print_table("mean score", ["tokens, task", *plan.modes], rows)
+            means = [totals[mode][str(length)][task]["mean"] for mode in plan.modes]
+            rows.append([f"{length:,} {task}", *(Shaded(f"{mean:.3f}", mean) for mean in means)])
+    print_table("mean score", ["tokens, task", *plan.modes], rows, colors=colors)

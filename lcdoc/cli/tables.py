@@ -1,13 +1,30 @@
 """Tables on stdout, and the lists that options take with commas."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from lcdoc.cli.heatmap import color
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.errors import UsageError
 
+if TYPE_CHECKING:
+    from rich.text import Text
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column to the left, the others to the right."""
+# Brighter cells than this hold black figures.
+BRIGHT = 0.5
+
+
+class Shaded(NamedTuple):
+    """A figure, and how good it is: from 0 to 1."""
+
+    text: str
+    share: float
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Shaded]], *, colors: bool = True
+) -> None:
+    """The first column to the left, the others to the right; with colours, where the terminal has them."""
     import sys
 
     from rich.box import SIMPLE
@@ -18,9 +35,22 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     table = Table(title=Text(clean_line(title)), box=SIMPLE, title_justify="left")
     for idx, column in enumerate(columns):
         table.add_column(column, justify="right" if idx else "left", no_wrap=True)
+    console = Console(file=sys.stdout, highlight=False, no_color=None if colors else True)
+    colored = console.is_terminal and console.color_system is not None and not console.no_color
     for row in rows:
-        table.add_row(*(Text(clean_line(cell)) for cell in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+        table.add_row(*(_cell(cell, colored) for cell in row))
+    console.print(table)
+
+
+def _cell(cell: str | Shaded, colored: bool) -> "Text":
+    from rich.text import Text
+
+    if isinstance(cell, str):
+        return Text(clean_line(cell))
+    if not colored:
+        return Text(cell.text)
+    front = "black" if cell.share > BRIGHT else "white"
+    return Text(f" {cell.text} ", style="{} on rgb({},{},{})".format(front, *color(cell.share)))
 
 
 def split_names(text: str) -> tuple[str, ...]:
