@@ -68,7 +68,12 @@ def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path, questions: Path, tmp
     bad = write(tmp_path / "bad.jsonl", [row(), row(metric="bleu")])
     for path, options, message, code in (
         (questions, ("--limit", "0"), "limit must be 1 or more, not 0", 2),
-        (bad, (), "line 2: metric must be one of f1, choice, contains, rouge, number, edit, class, not 'bleu'", 3),
+        (
+            bad,
+            (),
+            "line 2: metric must be one of f1, choice, contains, rouge, number, edit, class, not 'bleu'",
+            3,
+        ),
     ):
         result = run_lcdoc("eval", "qa", path, "--model", tiny_model, *options)
         assert result.returncode == code and result.stdout == "", message

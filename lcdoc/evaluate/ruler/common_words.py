@@ -27,5 +27,5 @@ def draw_common(wanted: Wanted) -> Drawn:
 
     tokenizer, length = wanted.haystack.tokenizer, wanted.length_tokens
     _, token_ids = fit(text, tokenizer, length, fewest=1, most=len(rare), name="common")
-    question = f"Which {NUM_COMMON} words are most often in this list? Name each once."
+    question = f"Which {NUM_COMMON} words are the most frequent in this list? Name each once."
     return Drawn(token_ids, question, tuple(common))

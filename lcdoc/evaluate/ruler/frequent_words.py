@@ -27,10 +27,7 @@ def draw_frequent(wanted: Wanted) -> Drawn:
 
     tokenizer, length = wanted.haystack.tokenizer, wanted.length_tokens
     _, token_ids = fit(text, tokenizer, length, fewest=FEWEST_WORDS, name="frequent")
-    question = (
-        f"This is a text of made-up words between dots. Leaving the dots out, which {NUM_FREQUENT} words are most "
-        f"often in it? Name each once."
-    )
+    question = f"Which {NUM_FREQUENT} made-up words are the most frequent in this text? Leave the dots out."
     return Drawn(token_ids, question, tuple(words))
 
 

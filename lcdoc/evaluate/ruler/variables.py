@@ -24,8 +24,7 @@ def draw_variables(wanted: Wanted) -> Drawn:
     source.shuffle(turns)
     token_ids = hide(wanted, [lines[idx].pop(0) for idx in turns])
     question = (
-        "Some sentences give a variable a value, such as VAR A = 1, or the value of another variable, such as "
-        f"VAR B = A. Which variables have the value {values[0]}, by themselves or through others? Name all of them."
+        f"Which variables (VAR) have the value {values[0]}, directly or through others? Name all of them."
     )
     return Drawn(token_ids, question, tuple(chains[0]))
 
