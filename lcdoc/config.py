@@ -19,6 +19,8 @@ DTYPES = ("auto", "bfloat16", "float16", "float32")
 WEIGHTS = ("model", "bf16", "int8", "int4")
 MODES = ("auto", "exact", "stream", "duo")
 KV_DTYPES = ("auto", "model", "bfloat16", "int8", "int4")
+# Instead of a profile's name: not even the model's own.
+NO_PROFILE = "none"
 BUDGET_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%|[KMGT]?i?B)", re.IGNORECASE)
 EVICTION_POLICIES = (
     "recent",
@@ -43,7 +45,8 @@ class ReadSettings:
     """How documents are read.
 
     model: a name, a hub id, a folder or a .gguf file; None means the default model.
-    device: "auto", "cpu", "cuda" or "cuda:N". profile: path or name of a head profile.
+    device: "auto", "cpu", "cuda" or "cuda:N". profile: path or name of a head profile, or NO_PROFILE; None is the
+    model's own where it has one.
     streaming: share of the heads that stream in mode duo, such as "75%"; None leaves it to the profile's gates.
     weights: how the model's linear layers are stored; "model" is as it computes.
     budget: most memory of the device, such as "24GB", "512MiB" or "50%"; None is what is free, less a margin.

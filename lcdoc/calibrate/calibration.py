@@ -22,7 +22,7 @@ from lcdoc.engine.profiles import HeadProfile
 from lcdoc.errors import DoesNotFitError
 from lcdoc.evaluate.haystack import Haystack
 from lcdoc.models import load_config, load_model, load_tokenizer, resolve
-from lcdoc.models.filehash import sha256_of
+from lcdoc.tasks.own_profile import user_profile_path, weights_sha256
 from lcdoc.tasks.plan import context_window
 
 IMPLEMENTATION = "lcdoc-calibrate"
@@ -71,8 +71,9 @@ class Calibration:
         self._date = datetime.now(UTC).isoformat(timespec="seconds")
 
     @property
-    def name(self) -> str:
-        return self._files.name
+    def path(self) -> Path:
+        """Where the profile belongs, to be used whenever this model reads."""
+        return user_profile_path(self._files)
 
     def look(self) -> HeadProfile:
         """The quick way: gates by where attention lands, from one reading of a few examples."""
@@ -87,7 +88,7 @@ class Calibration:
         """Trains from where the checkpoint is, else from what `look` finds; each step is saved there as it is done.
         Ends with `trained` ready. Raises UsageError for a checkpoint of other settings."""
         goal = self._goal
-        started_with = asdict(goal) | {"model": self.name, "model_sha256": self._sha256}
+        started_with = asdict(goal) | {"model": self._files.name, "model_sha256": self._sha256}
         state = load_checkpoint(checkpoint, started_with)
         if state is None:
             gates = LEAST_START + (1 - LEAST_START) * rank_gates(self._landed).float()
@@ -122,9 +123,7 @@ class Calibration:
 
     @cached_property
     def _sha256(self) -> str:
-        """Of the file with the weights, the first of several."""
-        path = self._files.path
-        return sha256_of(path if self._files.is_gguf else min(path.glob("*.safetensors")))
+        return weights_sha256(self._files)
 
     def _examples(self) -> Iterator[Any]:
         """Others than those that are trained on."""
@@ -133,7 +132,7 @@ class Calibration:
     def _profile(self, gates: torch.Tensor, source: str, **measured: Any) -> HeadProfile:
         goal = self._goal
         return HeadProfile(
-            model=self.name,
+            model=self._files.name,
             gates=tuple(tuple(round(gate, DECIMALS) for gate in row) for row in gates.tolist()),
             sink_size=goal.sink_size,
             recent_size=goal.recent_size,

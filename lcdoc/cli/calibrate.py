@@ -27,7 +27,12 @@ ModelName = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Profile to write; MODEL.yaml by default."),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Profile to write; by default where each reading finds it.",
+    ),
 ]
 Picture = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Draw the gates as a PNG too.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Only look where attention lands; nothing is trained.")]
@@ -116,7 +121,8 @@ def calibrate_command(
     from lcdoc.cli.heatmap import print_gates
 
     print_gates(profile, colors=settings.appearance.color != "never")
-    display.say(f"written to {path}; use it with --profile {path}")
+    use = f"use it with --profile {path}" if output or from_tsv else "this model is read with it from now on"
+    display.say(f"written to {path}; {use}")
     return 0
 
 
@@ -135,7 +141,8 @@ def _calibrate(
     try:
         with interruptible():
             calibration = Calibration(settings, goal)
-            path = output or Path(f"{calibration.name}.yaml")
+            path = output or calibration.path
+            path.parent.mkdir(parents=True, exist_ok=True)
             if quick:
                 return calibration.look(), path
             checkpoint = path.with_name(f"{path.name}.partial")

@@ -19,7 +19,12 @@ Mode = Annotated[
         help="auto, exact (nothing dropped), stream (first and last tokens) or duo (by head profile)."
     ),
 ]
-Profile = Annotated[str | None, typer.Option(help="Head profile for duo: a shipped name or a YAML file.")]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="Head profile: a shipped name, a YAML file or none; by default the model's own, if any."
+    ),
+]
 Streaming = Annotated[
     str | None,
     typer.Option(

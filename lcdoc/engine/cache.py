@@ -77,7 +77,9 @@ class LayerCache(CacheLayerMixin):
             bits = KV_BITS.get(self.kv_dtype)
             if self.eviction is not None and self.eviction.keep_tokens < self.capacity_tokens:
                 near = torch.bfloat16 if bits == 16 else keys.dtype
-                return EvictingBuffer(keys, values, self.eviction, near, self.rotation)
+                weights = self.eviction.head_weights
+                own = None if weights is None else [weights[self.layer_idx][head] for head in group.kv_heads]
+                return EvictingBuffer(keys, values, self.eviction, near, self.rotation, own)
             if bits is not None and bits < keys.itemsize * 8:
                 return PagedBuffer(keys, values, bits, self.capacity_tokens)
         elif group.sink_size + group.recent_size < self.capacity_tokens:

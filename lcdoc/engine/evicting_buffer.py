@@ -1,6 +1,6 @@
 """Storage of a retrieval group of which most is dropped: what was kept of each head, and a tail of what is new."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -31,9 +31,12 @@ class EvictingBuffer:
         eviction: Eviction,
         dtype: torch.dtype,
         rotation: Rotation | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         """keys, values: examples that give heads, head_dims and device. dtype: what is kept is stored in it.
-        rotation: given, what is kept moves up to positions 0, 1, 2, ... at each eviction."""
+        rotation: given, what is kept moves up to positions 0, 1, 2, ... at each eviction. weights: of each head's
+        scores beside other heads'; None where all count alike."""
+        self._weights = weights or [1.0] * keys.shape[1]
         self.eviction, self.num_heads, self._rotation = eviction, keys.shape[1], rotation
         self._dtype, self._examples = dtype, (keys[:, :1, :0], values[:, :1, :0])
         self._tail = tuple(
@@ -115,11 +118,12 @@ class EvictingBuffer:
         return torch.arange(start, self.seen_tokens, dtype=torch.int32, device=self._tail_scores.device)
 
     def candidates(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """For each head, the scores of its tokens and which of them must stay."""
+        """For each head, the weighted scores of its tokens and which of them must stay."""
         scores, protected = [], []
         for head in range(self.num_heads):
             positions = torch.cat((self._positions[head], self._tail_positions()))
-            scores.append(torch.cat((self._scores[head], self._tail_scores[head, : self.num_tail])))
+            held = torch.cat((self._scores[head], self._tail_scores[head, : self.num_tail]))
+            scores.append(held * self._weights[head])
             protected.append((positions < SINK_TOKENS) | (positions >= self.seen_tokens - RECENT_TOKENS))
         return scores, protected
 

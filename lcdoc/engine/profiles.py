@@ -17,6 +17,10 @@ from lcdoc.errors import LcdocError, UsageError
 # Heads with a gate below this stream, unless the user or the plan says otherwise (arXiv 2410.10819, section 3).
 GATE_THRESHOLD = 0.5
 
+# How much retrieval heads are preferred where heads compete for room; 2 found more of what was asked for than 0, and
+# no less than 4.
+WEIGHT_POWER = 2
+
 
 @dataclass(frozen=True)
 class HeadProfile:
@@ -125,6 +129,16 @@ class HeadProfile:
             self.sink_size if sink_size is None else sink_size,
             recent,
             wide if wide is not None and wide > recent else None,
+        )
+
+    @property
+    def head_weights(self) -> tuple[tuple[float, ...], ...]:
+        """What each head's tokens count for where heads compete for room, [num_layers][num_kv_heads] in (0, 1]: the
+        square of its rank, so that room goes to the heads that retrieve whatever the size of their gates."""
+        places = {pair: place for place, pair in enumerate(self.order, start=1)}
+        return tuple(
+            tuple((places.get((layer, head), 1) / len(places)) ** WEIGHT_POWER for head in range(len(row)))
+            for layer, row in enumerate(self.gates)
         )
 
     @property

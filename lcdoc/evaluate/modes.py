@@ -97,7 +97,7 @@ def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
         return replace(plain, mode="stream", kv_dtype="model")
     plain = replace(plain, sink_size=None, recent_size=None)
     if _evicts(mode):
-        return replace(plain, mode="auto", kv_dtype="model", evict=name, keep=share)
+        return replace(plain, mode="auto", kv_dtype="model", evict=name, keep=share, profile=settings.profile)
     rounded = mode in ROUNDED
     return replace(plain, mode="auto" if rounded else "exact", kv_dtype=mode if rounded else "model")
 

@@ -12,6 +12,7 @@ from lcdoc.evaluate.modes import STOCK, AnyReader, open_reader, stock_attention
 from lcdoc.evaluate.report import new_report
 from lcdoc.models import load_config, load_model, load_tokenizer, resolve
 from lcdoc.tasks.ask import stop_ids_of
+from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.plan import Need, fit_window
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tokens import Prompt
@@ -44,8 +45,8 @@ class Subject:
     """A model and its tokenizer. Making it loads no weights; `load` does."""
 
     def __init__(self, settings: ReadSettings) -> None:
-        self._settings = settings
         self._files = resolve(settings.model)
+        self._settings = with_own_profile(settings, self._files)
         self.tokenizer, self.config = load_tokenizer(self._files), load_config(self._files)
         self.prompt = Prompt.from_tokenizer(self.tokenizer)
         self._model: Any = None

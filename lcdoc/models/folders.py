@@ -22,6 +22,11 @@ def conversions_folder() -> Path:
     return models_folder() / "converted"
 
 
+def profiles_folder() -> Path:
+    """Head profiles that were calibrated here, one file per model."""
+    return home_folder() / "profiles"
+
+
 def calibrations_folder() -> Path:
     """Measured speeds of this machine; made again whenever they are missing."""
     if os.environ.get("LCDOC_HOME"):

@@ -20,6 +20,7 @@ from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
 from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
+from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.place import Place
 from lcdoc.tasks.plan import Need, context_window, list_rungs, make_plan, settle
 from lcdoc.tasks.subject import Subject
@@ -62,6 +63,7 @@ def make_forecast(
     subject: Subject, settings: ReadSettings, max_new_tokens: int, *, recalibrate: bool, say: Say
 ) -> Forecast:
     """say hears what takes time. Raises UsageError for settings that don't go together."""
+    settings = with_own_profile(settings, subject.files)
     weights = count_weights(subject.config)
     place = Place.of(settings)
     if recalibrate and not place.here:

@@ -18,6 +18,7 @@ from lcdoc.models import (
     stored_weights,
     weights_bytes,
 )
+from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.plan import Need, Plan, make_plan
 
 
@@ -51,6 +52,7 @@ class Host:
 
     def plan(self, settings: ReadSettings, need: Need) -> Plan:
         """As make_plan, for this model and budget."""
+        settings = with_own_profile(settings, self.files)
         sizes = (
             weights_bytes(self.config, self.dtype, settings.weights),
             self.dtype,

@@ -163,13 +163,17 @@ def list_rungs(
     if settings.mode == "exact" and weights != "model":
         raise UsageError(f"--mode exact keeps the model's own numbers; it can't go with --weights {weights}")
     demand = _demand(settings, need, capacity_tokens) if need else None
+    if demand is not None and profile is not None:
+        demand = replace(demand, head_weights=profile.head_weights)
     limits = replace(_limits(settings, shape, profile), weights=weights, demand=demand)
     sizes = {
         "capacity_tokens": capacity_tokens,
         "chunk_tokens": settings.chunk_tokens,
         "base_bytes": base_bytes,
     }
-    resident = ladder(shape, **sizes, limits=limits, profile=profile if settings.mode == "auto" else None)
+    # Where gaps are closed all heads keep as many tokens, so that none can stream.
+    streams = settings.mode == "auto" and not (demand and demand.close_gaps)
+    resident = ladder(shape, **sizes, limits=limits, profile=profile if streams else None)
     if budget_bytes is None or weights != "model":
         return resident
     return chain(resident, offloaded(shape, **sizes, budget_bytes=budget_bytes, limits=limits))
@@ -181,7 +185,7 @@ def settle(config: Any, settings: ReadSettings, need: Need, shape: ModelShape) -
     window = context_window(config)
     longer = need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS > window
     asked = settings.evict is not None or settings.keep is not None
-    retrieving = settings.mode == "auto" and settings.profile is None and not any(shape.windows)
+    retrieving = settings.mode == "auto" and not any(shape.windows)
     if not (longer and asked and retrieving):
         return need, fit_window(config, need)
     after = need.prompt_tokens + need.max_new_tokens
@@ -236,7 +240,8 @@ def _limits(settings: ReadSettings, shape: ModelShape, profile: HeadProfile | No
     if settings.mode == "duo":
         if profile is None:
             raise UsageError(
-                "--mode duo needs a head profile; name one with --profile, see `lcdoc profiles list`"
+                "--mode duo needs a head profile; name one with --profile, see `lcdoc profiles list`, or make one "
+                "with lcdoc calibrate"
             )
         count = profile.num_streaming
         if settings.streaming is not None:

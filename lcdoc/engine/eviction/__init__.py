@@ -36,12 +36,14 @@ class Eviction:
     """policy: who judges. keep_tokens: held per retrieval head after each chunk, on average over the heads.
     tail_tokens: room for what is read before the next eviction: a chunk and a probe, or questions and answers.
     close_gaps: whether what is kept moves up to positions without gaps, all heads keeping as many, so that a text
-    longer than the trained window is read within it."""
+    longer than the trained window is read within it. head_weights: [num_layers][num_kv_heads], above 0, what a head's
+    scores count beside other heads'; None where nothing tells the retrieval heads."""
 
     policy: Policy
     keep_tokens: int
     tail_tokens: int
     close_gaps: bool = False
+    head_weights: tuple[tuple[float, ...], ...] | None = None
 
     def probe_tokens(self, chunk_tokens: int) -> int:
         """At most so many are put to what is held after each chunk, beside the chunk itself."""
