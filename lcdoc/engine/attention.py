@@ -151,7 +151,8 @@ def _attend_kept(
     scale: float,
     softcap: float | None,
 ) -> Part:
-    """Every query sees what each of its heads kept, and all that came since the last eviction."""
+    """Every query sees what each of its heads kept, the means of what it dropped, and all that came since the last
+    eviction."""
     num_tail = buffer.num_tail
     buffer.append(keys, values)
     if keys.shape[2] == 1:
@@ -164,6 +165,8 @@ def _attend_kept(
         span = slice(head * group_size, (head + 1) * group_size)
         parts = [(recent[0][:, span], recent[1][:, span])]
         parts += [attend(query[:, span], *pair, scale=scale, softcap=softcap) for pair in buffer.kept(head)]
+        dropped = buffer.attend_dropped(query[:, span], head, scale, softcap)
+        parts += [dropped] if dropped else []
         output, lse = merge(parts)
         outputs.append(output)
         lses.append(lse)

@@ -79,7 +79,8 @@ class LayerCache(CacheLayerMixin):
                 near = torch.bfloat16 if bits == 16 else keys.dtype
                 weights = self.eviction.head_weights
                 own = None if weights is None else [weights[self.layer_idx][head] for head in group.kv_heads]
-                return EvictingBuffer(keys, values, self.eviction, near, self.rotation, own)
+                sizes = self.capacity_tokens, near
+                return EvictingBuffer(keys, values, self.eviction, *sizes, self.rotation, own)
             if bits is not None and bits < keys.itemsize * 8:
                 return PagedBuffer(keys, values, bits, self.capacity_tokens)
         elif group.sink_size + group.recent_size < self.capacity_tokens:

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from lcdoc.engine.eviction import RECENT_TOKENS, SINK_TOKENS, Eviction
+from lcdoc.engine.dropped_means import DroppedMeans
+from lcdoc.engine.eviction import RECENT_TOKENS, SINK_TOKENS, UNKNOWN_WEIGHT, Eviction
+from lcdoc.engine.eviction.allocation import spread
 from lcdoc.engine.eviction.evidence import Evidence
 from lcdoc.engine.rope import Rotation
 
@@ -29,14 +31,16 @@ class EvictingBuffer:
         keys: torch.Tensor,
         values: torch.Tensor,
         eviction: Eviction,
+        capacity_tokens: int,
         dtype: torch.dtype,
         rotation: Rotation | None = None,
         weights: Sequence[float] | None = None,
     ) -> None:
-        """keys, values: examples that give heads, head_dims and device. dtype: what is kept is stored in it.
-        rotation: given, what is kept moves up to positions 0, 1, 2, ... at each eviction. weights: of each head's
-        scores beside other heads'; None where all count alike."""
-        self._weights = weights or [1.0] * keys.shape[1]
+        """keys, values: examples that give heads, head_dims and device. capacity_tokens: the longest text. dtype: what
+        is kept is stored in it. rotation: given, what is kept moves up to positions 0, 1, 2, ... at each eviction.
+        weights: of the heads, as Eviction has them."""
+        self._weights = weights or [UNKNOWN_WEIGHT] * keys.shape[1]
+        self._dropped = DroppedMeans.none(keys, values, 0 if eviction.close_gaps else capacity_tokens)
         self.eviction, self.num_heads, self._rotation = eviction, keys.shape[1], rotation
         self._dtype, self._examples = dtype, (keys[:, :1, :0], values[:, :1, :0])
         self._tail = tuple(
@@ -76,6 +80,12 @@ class EvictingBuffer:
                 keys[:, :, span].to(self._examples[0].dtype),
                 values[:, :, span].to(self._examples[1].dtype),
             )
+
+    def attend_dropped(
+        self, query: torch.Tensor, head: int, scale: float, softcap: float | None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Attention of one head's queries to what is left of the tokens it dropped, as DroppedMeans has it."""
+        return self._dropped.attend(query, head, scale, softcap)
 
     def observe(self, queries: torch.Tensor, lse: torch.Tensor, scale: float, softcap: float | None) -> None:
         """Scores every token held by the queries just attended, which are the last of the tail.
@@ -118,27 +128,30 @@ class EvictingBuffer:
         return torch.arange(start, self.seen_tokens, dtype=torch.int32, device=self._tail_scores.device)
 
     def candidates(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """For each head, the weighted scores of its tokens and which of them must stay."""
+        """For each head, the scores of its tokens and which of them must stay."""
         scores, protected = [], []
         for head in range(self.num_heads):
             positions = torch.cat((self._positions[head], self._tail_positions()))
-            held = torch.cat((self._scores[head], self._tail_scores[head, : self.num_tail]))
-            scores.append(held * self._weights[head])
+            own = torch.cat((self._scores[head], self._tail_scores[head, : self.num_tail]))
+            scores.append(spread(own, positions, self.eviction.policy.reach_tokens, self._weights[head]))
             protected.append((positions < SINK_TOKENS) | (positions >= self.seen_tokens - RECENT_TOKENS))
         return scores, protected
 
     def keep(self, masks: list[torch.Tensor]) -> None:
         """Drops, head by head, the tokens whose mask is False, and empties the tail; all or, if it fails, nothing."""
-        kept, ledger = [], []
+        kept, ledger, dropped = [], [], []
         for head, mask in enumerate(masks):
-            chosen = mask.nonzero().squeeze(1)
+            chosen, others = mask.nonzero().squeeze(1), (~mask).nonzero().squeeze(1)
             keys, values, positions, scores = self._held(head)
+            if not self.eviction.close_gaps:
+                dropped.append((keys[0, 0, others], values[0, 0, others], positions[others]))
             keys = keys[:, :, chosen]
             if self._rotation is not None:  # without gaps a token's position is its index
                 keys = self._rotation.turn(keys, torch.arange(len(chosen), device=chosen.device) - chosen)
             kept.append((keys.to(self._dtype), values[:, :, chosen].to(self._dtype)))
             ledger.append((positions[chosen], scores[chosen]))
-        self._kept, self.num_tail = kept, 0
+        means = self._dropped.add(dropped)
+        self._kept, self.num_tail, self._dropped = kept, 0, means
         self._positions, self._scores = (list(column) for column in zip(*ledger, strict=True))
 
     def fill(self, blocks: Iterable[Pair], num_tokens: int) -> None:
@@ -215,11 +228,11 @@ class EvictingBuffer:
         kept = sum(keys.nbytes + values.nbytes for keys, values in self._kept)
         ledger = LEDGER_BYTES * sum(len(positions) for positions in self._positions)
         keys, values = self.tail()
-        return kept + ledger + keys.nbytes + values.nbytes
+        return kept + ledger + keys.nbytes + values.nbytes + self._dropped.nbytes
 
     @property
     def capacity_bytes(self) -> int:
         """With eviction.keep_tokens in every head; some heads hold more of it and others less."""
         row = sum(x.shape[-1] for x in self._examples) * self._dtype.itemsize + LEDGER_BYTES
         kept = self.num_heads * self.eviction.keep_tokens * row
-        return kept + sum(x.nbytes for x in (*self._tail, self._tail_scores))
+        return kept + self._dropped.nbytes + sum(x.nbytes for x in (*self._tail, self._tail_scores))

@@ -12,9 +12,9 @@ from lcdoc.engine.budget import ModelShape, kv_bytes
 from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.evicting_buffer import LEDGER_BYTES, EvictingBuffer
 from lcdoc.engine.eviction import POLICIES, RECENT_TOKENS, SINK_TOKENS, Eviction
-from lcdoc.engine.eviction.allocation import choose_kept
+from lcdoc.engine.eviction.allocation import choose_kept, spread
 from lcdoc.engine.eviction.demand import SHARES, Demand
-from lcdoc.engine.eviction.evidence import Evidence, spread
+from lcdoc.engine.eviction.evidence import Evidence
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.reader import Reader
@@ -136,11 +136,18 @@ def test_attention_is_softmax_over_all_that_was_seen():
 
 
 def test_a_spread_falls_off_on_both_sides_and_nearer_is_better():
-    scores = torch.zeros(1, 21)
-    scores[0, 10] = 1.0
-    found = spread(scores, 7)[0]
-    assert torch.allclose(found[7:14], torch.tensor([0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25]))
+    scores = torch.zeros(21)
+    scores[10] = 1.0
+    found = spread(scores, torch.arange(21), 3, 0.5)
+    assert torch.allclose(found[7:14], torch.tensor([0.25, 0.5, 0.75, 2.0, 0.75, 0.5, 0.25]) / 2)
     assert found[:7].abs().sum() == found[14:].abs().sum() == 0
+    assert torch.equal(spread(scores, torch.arange(21), 0, 1.0), scores)
+
+
+def test_a_spread_goes_by_positions_and_not_over_what_was_dropped_between():
+    scores = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    found = spread(scores, torch.tensor([5, 8, 10, 90]), 3, 1.0)
+    assert torch.allclose(found, torch.tensor([0.25, 1.0, 0.5, 0.0]))
 
 
 def test_heads_share_places_down_to_a_floor():
@@ -163,7 +170,7 @@ def test_protected_tokens_always_stay(shares):
 def test_keeping_everything_is_attention_over_everything():
     keys_shape = tensors(1)
     full = FullBuffer(*keys_shape[1:], 300)
-    buffer = EvictingBuffer(*keys_shape[1:], Eviction(POLICIES["recent"], 300, 300), torch.float32)
+    buffer = EvictingBuffer(*keys_shape[1:], Eviction(POLICIES["recent"], 300, 300), 300, torch.float32)
     for step, length in enumerate((100, 1, 57)):
         queries, keys, values = tensors(length, seed=step)
         expected, expected_lse = attend_buffer(queries, keys, values, full, 0.125)
@@ -174,26 +181,36 @@ def test_keeping_everything_is_attention_over_everything():
     assert buffer.kept_tokens(0, 158) == 158 and buffer.num_tail == 0
 
 
-def test_dropped_tokens_are_unseen_and_their_memory_is_freed():
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_dropped_tokens_leave_their_means_and_their_memory_is_freed(softcap):
     _, keys, values = tensors(200)
-    buffer = EvictingBuffer(keys, values, Eviction(POLICIES["recent"], 50, 200), torch.float32)
+    buffer = EvictingBuffer(keys, values, Eviction(POLICIES["recent"], 50, 200), 3000, torch.float32)
     buffer.append(keys, values)
     masks = [torch.rand(200, generator=torch.Generator().manual_seed(head)) < 0.2 for head in range(HEADS)]
     buffer.keep(masks)
     held = sum(int(mask.sum()) for mask in masks)
     assert buffer.num_entries == held
-    assert buffer.nbytes == held * (2 * HEAD_DIM * 4 + LEDGER_BYTES)
+    means = 3 * HEADS * (2 * HEAD_DIM + 1) * 4  # of three stretches of 1,024 tokens
+    assert buffer.nbytes == held * (2 * HEAD_DIM * 4 + LEDGER_BYTES) + means
     storages = [pair[part].untyped_storage().nbytes() for pair in buffer._kept for part in (0, 1)]
     assert sum(storages) == held * 2 * HEAD_DIM * 4
     assert buffer.kept_tokens(10, 60) == sum(int(mask[10:60].sum()) for mask in masks) / HEADS
     query = torch.randn(1, HEADS * GROUP, 1, HEAD_DIM)
     new = torch.randn(1, HEADS, 1, HEAD_DIM)
-    found, _ = attend_buffer(query, new, new, buffer, 0.125)
+    found, _ = attend_buffer(query, new, new, buffer, 0.125, softcap)
     for head, mask in enumerate(masks):
         span = slice(head, head + 1)
-        seen = [torch.cat((x[:, span, mask], new[:, span]), 2) for x in (keys, values)]
+        gone = ~mask
+        seen = [
+            torch.cat((x[:, span, mask], x[:, span, gone].mean(2, keepdim=True), new[:, span]), 2)
+            for x in (keys, values)
+        ]
         rows = query[:, head * GROUP : (head + 1) * GROUP]
-        expected = torch.softmax(rows @ seen[0].transpose(-1, -2) * 0.125, -1) @ seen[1]
+        scores = rows @ seen[0].transpose(-1, -2) * 0.125
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        scores[..., -2] += gone.sum().log()
+        expected = torch.softmax(scores, -1) @ seen[1]
         assert torch.allclose(found[:, head * GROUP : (head + 1) * GROUP], expected, atol=1e-5)
 
 

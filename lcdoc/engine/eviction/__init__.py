@@ -26,6 +26,9 @@ POLICIES: dict[str, Policy] = {
     )
 }
 
+# What goes over to neighbours in every head, where nothing tells the heads that retrieve.
+UNKNOWN_WEIGHT = 0.1
+
 # Never evicted: a head without its first tokens breaks, and one without its last loses the thread.
 SINK_TOKENS = 8
 RECENT_TOKENS = 32
@@ -36,8 +39,8 @@ class Eviction:
     """policy: who judges. keep_tokens: held per retrieval head after each chunk, on average over the heads.
     tail_tokens: room for what is read before the next eviction: a chunk and a probe, or questions and answers.
     close_gaps: whether what is kept moves up to positions without gaps, all heads keeping as many, so that a text
-    longer than the trained window is read within it. head_weights: [num_layers][num_kv_heads], above 0, what a head's
-    scores count beside other heads'; None where nothing tells the retrieval heads."""
+    longer than the trained window is read within it. head_weights: [num_layers][num_kv_heads] from 0 to 1, how much
+    what a token has goes over to its neighbours; None where nothing tells the heads that retrieve."""
 
     policy: Policy
     keep_tokens: int

@@ -1,5 +1,7 @@
 """Who may hold how much: the tokens of all heads compete for the places there are."""
 
+from collections.abc import Sequence
+
 import torch
 
 # Of an equal share, what every head gets before its tokens compete with other heads' (AdaKV, arXiv 2407.11550).
@@ -7,7 +9,7 @@ FLOOR_SHARE = 0.3
 
 
 def choose_kept(
-    scores: list[torch.Tensor], protected: list[torch.Tensor], keep_tokens: int, shares: bool
+    scores: Sequence[torch.Tensor], protected: Sequence[torch.Tensor], keep_tokens: int, shares: bool
 ) -> list[torch.Tensor]:
     """Which tokens stay, a boolean mask per head.
 
@@ -20,6 +22,19 @@ def choose_kept(
     floor = int(keep_tokens * FLOOR_SHARE)
     ranked = [score.masked_fill(_best(score, floor), torch.inf) for score in ranked]
     return list(_best(torch.cat(ranked), keep_tokens * len(ranked)).split([len(score) for score in ranked]))
+
+
+def spread(scores: torch.Tensor, positions: torch.Tensor, reach_tokens: int, share: float) -> torch.Tensor:
+    """What a token has itself or, less with each step away, at most `share` of what any token within reach has: a span
+    is kept whole, and is cut at its ends, not at random. scores: [length], none below 0; positions: [length], rising.
+    """
+    best = scores.clone()
+    for step in range(1, min(reach_tokens, len(scores) - 1) + 1):
+        apart = positions[step:] - positions[:-step]
+        weight = share * (1 - apart / (reach_tokens + 1)).clamp(min=0)
+        best[step:] = torch.maximum(best[step:], scores[:-step] * weight)
+        best[:-step] = torch.maximum(best[:-step], scores[step:] * weight)
+    return best
 
 
 def _best(score: torch.Tensor, count: int) -> torch.Tensor:

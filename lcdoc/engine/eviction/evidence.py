@@ -37,17 +37,6 @@ class Evidence:
         return torch.exp(scores - lse.unsqueeze(-1)).masked_fill_(later, 0.0)
 
 
-def spread(scores: torch.Tensor, kernel_tokens: int) -> torch.Tensor:
-    """What a token has itself or, less with each step away, any of the kernel_tokens (odd) around it. Nearer
-    neighbours win: a span is cut at its ends, not at random. scores: [..., length], none below 0."""
-    best, reach = scores.clone(), kernel_tokens // 2
-    for distance in range(1, min(reach, scores.shape[-1] - 1) + 1):
-        weight = 1 - distance / (reach + 1)
-        best[..., distance:] = torch.maximum(best[..., distance:], scores[..., :-distance] * weight)
-        best[..., :-distance] = torch.maximum(best[..., :-distance], scores[..., distance:] * weight)
-    return best
-
-
 def pooled(scores: torch.Tensor, kernel_tokens: int) -> torch.Tensor:
     """The most that any of the kernel_tokens (odd) around a token has. scores: [..., length]."""
     flat = scores.flatten(0, -2)

@@ -21,6 +21,7 @@ class ExpectedAttention:
     listens: str = CHUNK
     accumulates: bool = False
     shares: bool = True
+    reach_tokens: int = 0
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         queries = evidence.queries.float() * evidence.scale  # [1, kv, group, q, d]

@@ -19,6 +19,7 @@ class HeavyHitters:
     listens: str = CHUNK
     accumulates: bool = True
     shares: bool = True
+    reach_tokens: int = 0
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         total = evidence.previous.clone()

@@ -17,6 +17,7 @@ class DistinctKeys:
     listens: str = CHUNK
     accumulates: bool = False
     shares: bool = False
+    reach_tokens: int = 0
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         keys = evidence.keys.float()

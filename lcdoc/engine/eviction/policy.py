@@ -15,7 +15,8 @@ class Policy(Protocol):
 
     listens: CHUNK, QUESTION or REPEAT. accumulates: whether scores grow over the chunks, so that each must be scored,
     not only those after which there is too much. shares: whether scores compare between heads, so that one head may
-    hold more than another (AdaKV, arXiv 2407.11550).
+    hold more than another (AdaKV, arXiv 2407.11550). reach_tokens: how far what a token has goes over to others beside
+    it, in heads that retrieve.
     """
 
     @property
@@ -29,6 +30,9 @@ class Policy(Protocol):
 
     @property
     def shares(self) -> bool: ...
+
+    @property
+    def reach_tokens(self) -> int: ...
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         """[1, num_kv_heads, length] in float32."""

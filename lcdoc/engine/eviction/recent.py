@@ -16,6 +16,7 @@ class Recent:
     listens: str = CHUNK
     accumulates: bool = False
     shares: bool = False
+    reach_tokens: int = 0
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         return evidence.key_positions.float().expand(evidence.keys.shape[:3])

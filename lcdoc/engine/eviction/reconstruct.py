@@ -18,6 +18,7 @@ class Reconstruction:
     listens: str = REPEAT
     accumulates: bool = True
     shares: bool = True
+    reach_tokens: int = 0
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         best = evidence.previous.clone()

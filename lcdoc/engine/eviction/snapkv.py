@@ -18,6 +18,7 @@ class ObservationWindow:
     listens: str = CHUNK
     accumulates: bool = False
     shares: bool = True
+    reach_tokens: int = 0
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         first = max(0, evidence.queries.shape[3] - self.window_tokens)

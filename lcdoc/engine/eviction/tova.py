@@ -16,6 +16,7 @@ class LastToken:
     listens: str = CHUNK
     accumulates: bool = False
     shares: bool = False
+    reach_tokens: int = 0
 
     def score(self, evidence: Evidence) -> torch.Tensor:
         return evidence.attention(evidence.queries.shape[3] - 1).mean(dim=(2, 3))
