@@ -90,6 +90,8 @@ def test_shipped_profiles_load_and_tell_their_licence(name: str) -> None:
     profile = load_profile(name.upper())
     assert profile.model.rpartition("/")[2].lower() == name
     assert profile.measured is not None and profile.measured["steps"] > 0
-    assert "licence" in profile.measured or len(profile.measured["loss"]) == profile.measured["steps"]
+    if "licence" not in profile.measured:  # one of lcdoc's own
+        assert len(profile.measured["loss"]) == profile.measured["steps"]
+        return
     notice = shipped_profiles()[name].with_name("NOTICE").read_text(encoding="utf-8")
     assert f"{name}.yaml" in notice and "Copyright (c) 2024 MIT HAN Lab" in notice
