@@ -3,10 +3,10 @@
 import sys
 from typing import TYPE_CHECKING
 
-from lcdoc.engine.profiles import HeadProfile
-
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from lcdoc.engine.profiles import HeadProfile
 
 # With more layers than this the picture lies on its side, a column for each layer, where the width allows it.
 MAX_ROWS = 24
@@ -19,7 +19,7 @@ COLORS = ((20, 30, 110), (140, 40, 130), (240, 120, 50), (250, 240, 130))
 SCALE_STEPS = 20
 
 
-def print_gates(profile: HeadProfile, *, colors: bool = True) -> None:
+def print_gates(profile: "HeadProfile", *, colors: bool = True) -> None:
     """A cell for each gate, and how to read it. colors: whether they may be used where stdout is a terminal."""
     from rich.console import Console
     from rich.text import Text

@@ -223,7 +223,7 @@ def test_a_profile_hands_its_wider_window_on():
 
 def test_what_reading_and_answering_take(model):
     shape = ModelShape.from_config(model.config, 0, torch.float32)
-    narrow, wide = (HeadProfile("tiny", ((0.1, 0.9),) * 3, 4, 12, "test", w) for w in (None, 40))
+    narrow, wide = (HeadProfile("tiny", ((0.1, 0.4),) * 3, 4, 12, "test", w) for w in (None, 40))
     sizes = {"capacity_tokens": 400, "chunk_tokens": 100, "base_bytes": 0, "limits": Limits()}
     for count in range(1, 6):
         rungs = [

@@ -160,7 +160,7 @@ def test_a_document_longer_than_the_window_is_refused_before_weights_load(monkey
 @pytest.mark.parametrize(
     "settings,message",
     [
-        (ReadSettings(mode="duo"), "needs a head profile"),
+        (ReadSettings(mode="duo", profile="none"), "needs a head profile"),
         (ReadSettings(mode="exact", profile="x.yaml"), "used by --mode duo"),
         (ReadSettings(mode="exact", sink_size=4), "belong to --mode stream or duo"),
     ],
