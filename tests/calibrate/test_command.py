@@ -81,9 +81,9 @@ def test_stopped_twice_it_ends_with_the_same_gates(cli_env, run_lcdoc, tiny_mode
     assert facts(tmp_path / "stopped.yaml") == facts(tmp_path / "whole.yaml")
 
 
-def test_a_damaged_checkpoint_is_named(run_lcdoc, tiny_model, tmp_path):
+def test_a_damaged_checkpoint_is_named(call_lcdoc, tiny_model, tmp_path):
     (tmp_path / "p.yaml.partial").write_bytes(b"no safetensors")
-    result = run_lcdoc("calibrate", tiny_model, *SMALL, "-o", "p.yaml")
+    result = call_lcdoc("calibrate", tiny_model, *SMALL, "-o", "p.yaml")
     assert result.returncode == 2
     assert "p.yaml.partial: not a checkpoint that can be read" in result.stderr
 
@@ -98,17 +98,17 @@ def test_a_damaged_checkpoint_is_named(run_lcdoc, tiny_model, tmp_path):
         (("--steps", "1"), 2, "steps"),
     ],
 )
-def test_what_can_not_be_done_is_said_in_one_line(run_lcdoc, tiny_model, arguments, code, message):
-    result = run_lcdoc("calibrate", tiny_model, *arguments)
+def test_what_can_not_be_done_is_said_in_one_line(call_lcdoc, tiny_model, arguments, code, message):
+    result = call_lcdoc("calibrate", tiny_model, *arguments)
     assert result.returncode == code, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_gates_of_a_tsv_become_a_profile_without_weights(run_lcdoc, tmp_path):
+def test_gates_of_a_tsv_become_a_profile_without_weights(call_lcdoc, tmp_path):
     (tmp_path / "gates.tsv").write_text("0.5\t1.0\n0.0\t0.25\n")
     (tmp_path / "gates.json").write_text('{"sink_size": 64, "recent_size": 256}')
-    result = run_lcdoc("calibrate", "some-model", "--from-tsv", "gates.tsv")
+    result = call_lcdoc("calibrate", "some-model", "--from-tsv", "gates.tsv")
     assert result.returncode == 0, result.stderr
     profile = load_profile(str(tmp_path / "some-model.yaml"))
     assert profile.gates == ((0.5, 1.0), (0.0, 0.25))

@@ -29,7 +29,7 @@ def test_a_small_grid_from_end_to_end(run_lcdoc, tiny_model: Path, tmp_path: Pat
     )
 
 
-def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
+def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path) -> None:
     for options, message, code in (
         (("--lengths", "1k"), "--lengths must be whole numbers with commas between, not '1k'", 2),
         (
@@ -42,7 +42,7 @@ def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
         (("--json", "none/x.json"), "none/x.json: the result can't be written: No such file", 1),
         (("--haystack", "none.txt"), "none.txt: can't be read as UTF-8 text", 3),
     ):
-        result = run_lcdoc("eval", "needle", "--model", tiny_model, "--lengths", "200", *options)
+        result = call_lcdoc("eval", "needle", "--model", tiny_model, "--lengths", "200", *options)
         assert result.returncode == code and result.stdout == "", options
         assert message in result.stderr and "Traceback" not in result.stderr
 

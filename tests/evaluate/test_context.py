@@ -71,7 +71,7 @@ def test_from_end_to_end(run_lcdoc, tiny_model: Path, tmp_path: Path) -> None:
     assert "6 of 6: stream, 700 tokens, distance 300, seed 0 in frankenstein: change 0." in result.stderr
 
 
-def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
+def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path) -> None:
     for options, message, code in (
         (("--distances", "-1"), "distances must be 0 or more, not -1", 2),
         (
@@ -84,7 +84,7 @@ def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
         (("--lengths", "2049"), "the length is 2,049 tokens, but the model's window is 2,048", 4),
         (("--haystack", "none.txt"), "none.txt: can't be read as UTF-8 text", 3),
     ):
-        result = run_lcdoc("eval", "context", "--model", tiny_model, "--lengths", "600", *options)
+        result = call_lcdoc("eval", "context", "--model", tiny_model, "--lengths", "600", *options)
         assert result.returncode == code and result.stdout == "", options
         assert message in result.stderr and "Traceback" not in result.stderr
 

@@ -39,12 +39,12 @@ def test_from_end_to_end(run_lcdoc, tiny_model: Path, tmp_path: Path) -> None:
     assert "8 of 8: int4, moby-dick from token" in result.stderr
 
 
-def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
+def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path) -> None:
     for options, message, code in (
         (("--length", "512"), "the length must be above the 512 tokens that are scored, not 512", 2),
         (("--haystack", "none.txt"), "none.txt: can't be read as UTF-8 text", 3),
     ):
-        result = run_lcdoc("eval", "perplexity", "--model", tiny_model, "--length", "600", *options)
+        result = call_lcdoc("eval", "perplexity", "--model", tiny_model, "--length", "600", *options)
         assert result.returncode == code and result.stdout == "", options
         assert message in result.stderr and "Traceback" not in result.stderr
 

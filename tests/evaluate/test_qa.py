@@ -64,7 +64,7 @@ def test_from_end_to_end(run_lcdoc, tiny_model: Path, questions: Path, tmp_path:
     assert "10 of 10: int4, story, " in result.stderr
 
 
-def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path, questions: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path, questions: Path, tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.jsonl", [row(), row(metric="bleu")])
     for path, options, message, code in (
         (questions, ("--limit", "0"), "limit must be 1 or more, not 0", 2),
@@ -75,7 +75,7 @@ def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path, questions: Path, tmp
             3,
         ),
     ):
-        result = run_lcdoc("eval", "qa", path, "--model", tiny_model, *options)
+        result = call_lcdoc("eval", "qa", path, "--model", tiny_model, *options)
         assert result.returncode == code and result.stdout == "", message
         assert message in result.stderr and "Traceback" not in result.stderr
 

@@ -81,12 +81,12 @@ def test_without_questions_their_task_is_left_out_and_that_is_said(run_lcdoc, ti
     assert rows == [*DRAWN, "all"]
 
 
-def test_mistakes_are_one_line(run_lcdoc, tiny_model: Path) -> None:
+def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path) -> None:
     for options, message in (
         (("--tasks", "qa"), "the task qa needs questions; give a file of them with --qa"),
         (("--tasks", "common"), "more than the 300 of --lengths; choose longer ones"),
     ):
-        result = run_lcdoc("eval", "ruler", "--model", tiny_model, "--lengths", "300", *options)
+        result = call_lcdoc("eval", "ruler", "--model", tiny_model, "--lengths", "300", *options)
         assert result.returncode == 2 and result.stdout == "", options
         assert message in result.stderr and "Traceback" not in result.stderr
 

@@ -67,7 +67,7 @@ def test_from_end_to_end_as_a_table(run_lcdoc, tiny_model: Path, book: Path) -> 
     assert lines[3:] == ["read as: exact, 100% of keys and values held", "0 of 2 found"]
 
 
-def test_mistakes_are_one_line_and_those_of_ask(run_lcdoc, tiny_model: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line_and_those_of_ask(call_lcdoc, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text("The ice lay all around the ship. " * 600, "utf-8")
     (tmp_path / "empty.txt").write_text(" \n", "utf-8")
     (tmp_path / "short.txt").write_text("The ice lay all around the ship. ", "utf-8")
@@ -78,9 +78,9 @@ def test_mistakes_are_one_line_and_those_of_ask(run_lcdoc, tiny_model: Path, tmp
         ("short.txt", ("--budget", "20MB"), 4),
         ("short.txt", ("--mode", "duo"), 2),
     ):
-        result = run_lcdoc("selftest", name, "--model", tiny_model, *options)
+        result = call_lcdoc("selftest", name, "--model", tiny_model, *options)
         assert result.returncode == code and result.stdout == "", (name, result.stderr)
-        asked = run_lcdoc("ask", name, "-q", "Where is it?", "--model", tiny_model, *options)
+        asked = call_lcdoc("ask", name, "-q", "Where is it?", "--model", tiny_model, *options)
         words = [output.stderr.splitlines()[-1].split() for output in (result, asked)]
         assert asked.returncode == code and words[0][-12:] == words[1][-12:]
     for options, message in (
@@ -90,7 +90,7 @@ def test_mistakes_are_one_line_and_those_of_ask(run_lcdoc, tiny_model: Path, tmp
         (("--min-recall", "0.9"), "--min-recall must be a share from 0% to 100%, not '0.9'"),
         (("--min-recall", "101%"), "--min-recall must be a share"),
     ):
-        result = run_lcdoc("selftest", "short.txt", "--model", tiny_model, *options)
+        result = call_lcdoc("selftest", "short.txt", "--model", tiny_model, *options)
         assert result.returncode == 2 and result.stdout == ""
         assert message in result.stderr and "Traceback" not in result.stderr
 
