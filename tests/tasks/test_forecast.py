@@ -137,6 +137,8 @@ def test_offloaded_weights_take_longer_by_what_is_fetched_each_time(
         available = total = free_bytes
 
     monkeypatch.setattr("psutil.virtual_memory", lambda: Memory)
+    # The process grows by a page now and then, also between the two forecasts.
+    monkeypatch.setattr(MemoryMeter, "base_bytes", lambda meter: 300 << 20)
 
     def offloaded(**rates: float) -> Way:
         measured(**rates)
