@@ -159,14 +159,15 @@ def _attend_kept(
         recent = attend(query, *buffer.tail(), scale=scale, softcap=softcap)
     else:
         recent = _attend_causal(query, *buffer.tail(), num_tail, scale, softcap)
+    whole = [recent]
+    dropped = buffer.attend_dropped(query, scale, softcap)
+    whole += [dropped] if dropped else []
     group_size = query.shape[1] // keys.shape[1]
     outputs, lses = [], []
     for head in range(keys.shape[1]):
         span = slice(head * group_size, (head + 1) * group_size)
-        parts = [(recent[0][:, span], recent[1][:, span])]
+        parts = [(output[:, span], lse[:, span]) for output, lse in whole]
         parts += [attend(query[:, span], *pair, scale=scale, softcap=softcap) for pair in buffer.kept(head)]
-        dropped = buffer.attend_dropped(query[:, span], head, scale, softcap)
-        parts += [dropped] if dropped else []
         output, lse = merge(parts)
         outputs.append(output)
         lses.append(lse)

@@ -81,11 +81,9 @@ class EvictingBuffer:
                 values[:, :, span].to(self._examples[1].dtype),
             )
 
-    def attend_dropped(
-        self, query: torch.Tensor, head: int, scale: float, softcap: float | None
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Attention of one head's queries to what is left of the tokens it dropped, as DroppedMeans has it."""
-        return self._dropped.attend(query, head, scale, softcap)
+    def attend_dropped(self, query: torch.Tensor, scale: float, softcap: float | None) -> Pair | None:
+        """Attention of all heads' queries to what is left of the tokens they dropped, as DroppedMeans has it."""
+        return self._dropped.attend(query, scale, softcap)
 
     def observe(self, queries: torch.Tensor, lse: torch.Tensor, scale: float, softcap: float | None) -> None:
         """Scores every token held by the queries just attended, which are the last of the tail.

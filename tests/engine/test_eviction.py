@@ -190,7 +190,7 @@ def test_dropped_tokens_leave_their_means_and_their_memory_is_freed(softcap):
     buffer.keep(masks)
     held = sum(int(mask.sum()) for mask in masks)
     assert buffer.num_entries == held
-    means = 3 * HEADS * (2 * HEAD_DIM + 1) * 4  # of three stretches of 1,024 tokens
+    means = 3 * HEADS * (2 * HEAD_DIM + 2) * 4  # of three stretches of 1,024 tokens
     assert buffer.nbytes == held * (2 * HEAD_DIM * 4 + LEDGER_BYTES) + means
     storages = [pair[part].untyped_storage().nbytes() for pair in buffer._kept for part in (0, 1)]
     assert sum(storages) == held * 2 * HEAD_DIM * 4
