@@ -91,7 +91,8 @@ class LayerCache(CacheLayerMixin):
 
     @property
     def buffers(self) -> list[tuple[HeadGroup, Buffer]]:
-        """The head groups and their buffers, to be replaced one by one; empty before the first token."""
+        """The head groups and their buffers, more than one streaming group where heads came to stream one after
+        another; empty before the first token."""
         return self._groups
 
     def get_seq_length(self) -> int:
@@ -141,6 +142,7 @@ class DocumentCache(Cache):
         eviction: what retrieval heads may drop, when `evict` is called; None for nothing. rotation: the model's, needed
         to close gaps; all heads must be retrieval heads then."""
         self.kv_dtype, self.eviction = kv_dtype, eviction
+        self.narrowed = False  # whether the document is read, and with it the time of wider windows over
         layers: list[Any] = [
             LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation) for idx in range(num_layers)
         ]
@@ -167,6 +169,7 @@ class DocumentCache(Cache):
                 assert group.recent_size is not None
                 if buffer.recent_size > group.recent_size:
                     buffer.narrow(group.recent_size)
+        self.narrowed = True
 
     @property
     def next_position(self) -> int:

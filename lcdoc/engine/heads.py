@@ -84,9 +84,13 @@ class HeadSplit:
         everyone = tuple(range(num_kv_heads))
         if sliding_window is not None:
             return (HeadGroup("window", everyone, 0, sliding_window),)
+        return self.divided(layer_idx, everyone)
+
+    def divided(self, layer_idx: int, kv_heads: Sequence[int]) -> tuple[HeadGroup, ...]:
+        """The groups that these heads of one layer, which has no window of its own, fall into, retrieval first."""
         streaming = self.streaming[layer_idx] if self.streaming else frozenset()
-        keep = tuple(head for head in everyone if head not in streaming)
-        drop = tuple(head for head in everyone if head in streaming)
+        keep = tuple(head for head in kv_heads if head not in streaming)
+        drop = tuple(head for head in kv_heads if head in streaming)
         groups = []
         if keep:
             groups.append(HeadGroup("retrieval", keep))
@@ -95,6 +99,15 @@ class HeadSplit:
                 HeadGroup("streaming", drop, self.sink_size, self.recent_size, self.prefill_recent_size)
             )
         return tuple(groups)
+
+    def is_within(self, other: "HeadSplit") -> bool:
+        """Whether every head that streams here streams in the other split as well, over windows of the same sizes once
+        the document is read: then what is held here is all that the other needs."""
+        if not self.num_streaming_heads:
+            return True
+        if (self.sink_size, self.recent_size) != (other.sink_size, other.recent_size) or not other.streaming:
+            return False
+        return all(mine <= theirs for mine, theirs in zip(self.streaming, other.streaming, strict=True))
 
     @property
     def num_streaming_heads(self) -> int:

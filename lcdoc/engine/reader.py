@@ -11,7 +11,7 @@ from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
-from lcdoc.engine.moving import move
+from lcdoc.engine.moving import is_moved, move
 from lcdoc.engine.rope import Rotation
 
 Mark = tuple[list[list[object]], torch.Tensor]
@@ -87,13 +87,17 @@ class Reader:
         allocating(self.cache.narrow)
 
     @torch.inference_mode()
-    def step_down(self, *, chunk_tokens: int, kv_dtype: str, eviction: Eviction | None) -> None:
+    def step_down(
+        self, *, split: HeadSplit, chunk_tokens: int, kv_dtype: str, eviction: Eviction | None
+    ) -> None:
         """Goes on with less memory, and with all that was read; marks made before are worth nothing then, unless only
-        chunk_tokens changes. Raises AllocationFailed with the cache whole, to be taken further down."""
+        chunk_tokens changes. split: heads that stream go on doing so, with windows of the same sizes. Raises
+        AllocationFailed with the cache whole, to be taken further down."""
         self.chunk_tokens = chunk_tokens
-        if (kv_dtype, eviction) == (self.cache.kv_dtype, self.cache.eviction):
+        form = split, kv_dtype, eviction
+        if is_moved(self.cache, *form):
             return
-        allocating(partial(move, self.cache, kv_dtype, eviction))
+        allocating(partial(move, self.cache, *form))
         judged = [buffer.judgement[0] for buffer in self.cache.evicting]
         if judged and all(judged):  # else the next chunk tells what may go
             allocating(self.cache.evict)

@@ -210,7 +210,8 @@ class Reading:
         stepped = False
         while not stepped:
             seen_tokens = self._reader.seen_tokens
-            plan = self._plan.step_down(seen_tokens, moving=not self._has_turns)
+            narrowed = self._reader.cache.narrowed
+            plan = self._plan.step_down(seen_tokens, moving=not self._has_turns, narrowed=narrowed)
             if plan is None:
                 raise DoesNotFitError(
                     f"an allocation failed after {seen_tokens:,} tokens and no way is left that takes less than "
@@ -222,6 +223,7 @@ class Reading:
             stepped = succeeds(
                 partial(
                     self._reader.step_down,
+                    split=rung.split,
                     chunk_tokens=rung.chunk_tokens,
                     kv_dtype=rung.kv_dtype,
                     eviction=rung.eviction,

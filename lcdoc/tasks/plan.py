@@ -21,6 +21,10 @@ DEFAULT_RECENT_SIZE = 256
 # Who judges where the user doesn't say: with a question known ahead, and without.
 QUESTION_POLICY, BLIND_POLICY = "question", "reconstruct"
 
+# More heads stream after a failed allocation where that frees at least this share of keys and values: for each head a
+# step of its own would fail a chunk each.
+STREAMING_STEP = 0.1
+
 # Room that an answer must have for a document to count as fitting the window.
 MIN_ANSWER_TOKENS = 64
 
@@ -84,28 +88,52 @@ class Plan:
             predicted_peak_bytes=rung.peak_bytes,
         )
 
-    def step_down(self, seen_tokens: int, *, moving: bool = True) -> "Plan | None":
+    def step_down(self, seen_tokens: int, *, moving: bool = True, narrowed: bool = False) -> "Plan | None":
         """The plan to go on with when an allocation has failed with seen_tokens read: the next rung that needs less
-        and can take over what was read, or None. moving: whether the cache may change, not the chunks alone."""
+        and can take over what was read, or None.
+
+        moving: whether the cache may change, not the chunks alone. narrowed: whether the reading is over, and the wider
+        windows that streaming heads have for it are gone."""
         for rung in self.lesser:
-            if self._leads_to(rung, seen_tokens, moving):
-                rounded = _is_rounded(rung, self.shape) or (self.rounded and seen_tokens > 0)
+            if self._leads_to(rung, seen_tokens, moving, narrowed):
                 step = f"an allocation failed: going on with {rung.name}"
+                if seen_tokens and (more := self._more_streaming(rung)):
+                    heads = "head streams" if more == 1 else "heads stream"
+                    step += f"; {more} more {heads} from token {seen_tokens:,} on"
+                if narrowed:  # heads that stream only now never had a wider window
+                    wide = self.rung.split.prefill_recent_size
+                    rung = replace(rung, split=replace(rung.split, prefill_recent_size=wide))
+                rounded = _is_rounded(rung, self.shape) or (self.rounded and seen_tokens > 0)
                 return replace(self, rung=rung, rounded=rounded, steps=(*self.steps, step))
         return None
 
-    def _leads_to(self, rung: Rung, seen_tokens: int, moving: bool) -> bool:
-        now = self.rung
-        if (rung.split, rung.offloaded_layers) != (now.split, now.offloaded_layers):
+    def _leads_to(self, rung: Rung, seen_tokens: int, moving: bool, narrowed: bool) -> bool:
+        now, more = self.rung, self._more_streaming(rung)
+        if rung.offloaded_layers != now.offloaded_layers or not now.split.is_within(rung.split):
             return False
         if rung.peak_bytes >= now.peak_bytes or (now.eviction and not rung.eviction):
             return False
+        if more and rung.kv_bytes > (1 - STREAMING_STEP) * now.kv_bytes:
+            return False
+        if now.eviction and more and seen_tokens:
+            return False  # heads of a layer that dropped tokens can't part
         if now.eviction is None and rung.eviction is not None:
             # All that was read has to be held before any of it can be dropped.
-            moved_bytes = kv_bytes(self.shape, rung.split, seen_tokens, rung.kv_dtype)
-            if moved_bytes > now.kv_bytes:
+            held_bytes = now.kv_bytes - (now.narrowed_bytes if narrowed else 0)
+            if self._bytes_before_eviction(rung, seen_tokens, narrowed) > held_bytes:
                 return False
-        return moving or (rung.kv_dtype, rung.eviction) == (now.kv_dtype, now.eviction)
+        return moving or (not more and (rung.kv_dtype, rung.eviction) == (now.kv_dtype, now.eviction))
+
+    def _more_streaming(self, rung: Rung) -> int:
+        """Heads that stream on this rung and don't yet."""
+        return rung.split.num_streaming_heads - self.rung.split.num_streaming_heads
+
+    def _bytes_before_eviction(self, rung: Rung, seen_tokens: int, narrowed: bool) -> int:
+        """What the cache takes when it has been moved to this rung, and nothing is dropped yet."""
+        assert rung.eviction is not None
+        split = replace(rung.split, prefill_recent_size=None) if narrowed else rung.split
+        whole = replace(rung.eviction, keep_tokens=seen_tokens)
+        return kv_bytes(self.shape, split, self.room.capacity_tokens, rung.kv_dtype, whole)
 
     @property
     def notes(self) -> tuple[str, ...]:

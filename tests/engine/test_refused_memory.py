@@ -31,7 +31,7 @@ try:
     reader.read([7] * 1024)
 except AllocationFailed as failure:
     print(reader.seen_tokens, failure)
-reader.step_down(chunk_tokens=64, kv_dtype="int8", eviction=None)
+reader.step_down(split=HeadSplit.exact(), chunk_tokens=64, kv_dtype="int8", eviction=None)
 reader.read([7] * 1024)
 print(reader.seen_tokens)
 """

@@ -124,7 +124,7 @@ def test_the_first_chunk_leaves_nothing_behind(model, ids, monkeypatch):
     with pytest.raises(AllocationFailed):
         reader.read(ids)
     assert reader.seen_tokens == 0 and reader.cache.nbytes == 0
-    reader.step_down(chunk_tokens=CHUNK, kv_dtype="int4", eviction=None)
+    reader.step_down(split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype="int4", eviction=None)
     reader.read(ids)
     lesser = reader_for(model, kv_dtype="int4")
     lesser.read(ids)
@@ -135,7 +135,7 @@ def test_smaller_chunks_go_on_in_the_same_cache(model, ids, monkeypatch):
     reader, whole = reader_for(model), reader_for(model)
     lengths = fail_at_third(monkeypatch, reader, ids)
     buffers = [buffer for _, buffer in reader.cache.groups()]
-    reader.step_down(chunk_tokens=100, kv_dtype="model", eviction=None)
+    reader.step_down(split=HeadSplit.exact(), chunk_tokens=100, kv_dtype="model", eviction=None)
     reader.read(ids[reader.seen_tokens :])
     assert lengths == [200, 200, 200] + [100] * 7
     assert all(old is new for old, (_, new) in zip(buffers, reader.cache.groups(), strict=True))
@@ -153,7 +153,7 @@ def test_fewer_bits_take_over_what_was_read(model, ids, monkeypatch, steps):
     reader, lesser, exact = reader_for(model), reader_for(model, kv_dtype=steps[-1]), reader_for(model)
     lengths = fail_at_third(monkeypatch, reader, ids)
     for kv_dtype in steps:
-        reader.step_down(chunk_tokens=CHUNK, kv_dtype=kv_dtype, eviction=None)
+        reader.step_down(split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype=kv_dtype, eviction=None)
         assert reader.seen_tokens == 2 * CHUNK
     reader.read(ids[reader.seen_tokens :])
     assert lengths == [200, 200, 200, 200, 200, 200, 100]
@@ -170,7 +170,7 @@ def test_tokens_are_moved_in_order(model, ids):
     reader = reader_for(model, kv_dtype="bfloat16")
     reader.read(ids)
     held = [torch.cat([keys for keys, _ in b.blocks()], 2) for b in paged(reader)]
-    reader.step_down(chunk_tokens=CHUNK, kv_dtype="int8", eviction=None)
+    reader.step_down(split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype="int8", eviction=None)
     assert held
     for before, buffer in zip(held, paged(reader), strict=True):
         after = torch.cat([keys for keys, _ in buffer.blocks()], 2)
@@ -193,7 +193,7 @@ def test_eviction_takes_over_what_was_read_and_drops_with_the_next_chunk(
     keep = eviction(policy, 300)
     reader = reader_for(model, kv_dtype=kv_dtype)
     lengths = fail_at_third(monkeypatch, reader, ids, questions=[QUESTION])
-    reader.step_down(chunk_tokens=CHUNK, kv_dtype="model", eviction=keep)
+    reader.step_down(split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype="model", eviction=keep)
     evicting = reader.cache.evicting
     assert evicting and all(b.num_entries == 2 * CHUNK * b.num_heads for b in evicting)
     reader.read(ids[reader.seen_tokens :], questions=[QUESTION])
@@ -206,7 +206,9 @@ def test_eviction_takes_over_what_was_read_and_drops_with_the_next_chunk(
 def test_eviction_that_drops_nothing_changes_nothing(model, ids, monkeypatch):
     reader, exact = reader_for(model), reader_for(model)
     fail_at_third(monkeypatch, reader, ids)
-    reader.step_down(chunk_tokens=CHUNK, kv_dtype="model", eviction=eviction("recent", LENGTH))
+    reader.step_down(
+        split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype="model", eviction=eviction("recent", LENGTH)
+    )
     reader.read(ids[reader.seen_tokens :])
     exact.read(ids)
     torch.testing.assert_close(reader.logits, exact.logits, atol=1e-4, rtol=1e-4)
@@ -220,7 +222,9 @@ def test_evicting_more_drops_at_once_by_the_scores_there_are(model, ids, monkeyp
         reader.read(ids, questions=[QUESTION])
     seen = reader.seen_tokens
     assert CHUNK < seen < LENGTH
-    reader.step_down(chunk_tokens=CHUNK, kv_dtype="model", eviction=eviction(policy, 150))
+    reader.step_down(
+        split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype="model", eviction=eviction(policy, 150)
+    )
     evicting = reader.cache.evicting
     assert sum(b.num_entries for b in evicting) == 150 * sum(b.num_heads for b in evicting)
     reader.read(ids[seen:], questions=[QUESTION])
@@ -259,8 +263,8 @@ def test_a_move_that_fails_can_be_taken_further(model, ids, monkeypatch):
 
     monkeypatch.setattr(PagedBuffer, "append", failing)
     with pytest.raises(AllocationFailed):
-        reader.step_down(chunk_tokens=CHUNK, kv_dtype="int8", eviction=None)
+        reader.step_down(split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype="int8", eviction=None)
     assert all(buffer.seen_tokens == 2 * CHUNK for _, buffer in reader.cache.groups())
-    reader.step_down(chunk_tokens=CHUNK, kv_dtype="int4", eviction=None)
+    reader.step_down(split=HeadSplit.exact(), chunk_tokens=CHUNK, kv_dtype="int4", eviction=None)
     reader.read(ids[reader.seen_tokens :])
     assert reader.seen_tokens == LENGTH and paged(reader)
