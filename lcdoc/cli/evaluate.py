@@ -77,7 +77,8 @@ def run_suite(
                 suite.resume(json)
                 held, total = len(suite.cells), suite.num_cells
                 left = f"{held} of {total} cells are there" if held < total else "nothing left to measure"
-                display.say(f"{json}: {left}")
+                others = ", ".join(str(commit) for commit in suite.other_commits)
+                display.say(f"{json}: {left}{f', measured at commit {others}' if others else ''}")
             elif json is not None:
                 write_report(json, suite.report())  # a file that can't be written costs no reading
             for cell in suite.run(display):

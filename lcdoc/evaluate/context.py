@@ -145,12 +145,12 @@ class ContextCell:
 
 
 class ContextTest(Suite[ContextCell]):
-    """A model and the pairs it reads. Making it loads the model, once every text is known to fit."""
+    """A model and the pairs it reads. Making it loads no weights, and tells whether every text fits."""
 
     def __init__(self, settings: ReadSettings, reaches: Reaches) -> None:
         """Raises DocumentError where a book can't be read, UsageError where it is too short and DoesNotFitError
         where the model's window is."""
-        self._reaches, self._subject = reaches, Subject(settings)
+        self._reaches, self._subject = reaches, Subject(settings, reaches.modes)
         window = context_window(self._subject.config)
         if max(reaches.lengths) > window:
             raise DoesNotFitError(
@@ -164,7 +164,6 @@ class ContextTest(Suite[ContextCell]):
             for length in reaches.lengths
             for seed in range(reaches.seeds)
         ]
-        self._subject.load()
         head = self._subject.head(
             "context",
             **asdict(reaches) | {"books": [book.name for book in books]},

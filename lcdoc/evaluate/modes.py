@@ -8,7 +8,7 @@ import torch
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
-from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.reader import Reader
 from lcdoc.errors import UsageError
@@ -103,7 +103,7 @@ def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
 
 
 def stock_attention(model: Any) -> str:
-    """What transformers would attend with: SDPA, or its plain attention where the model has no other."""
+    """What transformers would attend with: SDPA, or its plain attention where the model, or its class, has no other."""
     return "sdpa" if model._supports_sdpa else "eager"
 
 
@@ -112,19 +112,27 @@ def switch(model: Any, mode: str) -> None:
     model.set_attn_implementation(stock_attention(model) if mode == STOCK else register())
 
 
+def first_rung(
+    shape: ModelShape, mode: str, settings: ReadSettings, capacity_tokens: int, need: Need | None = None
+) -> Rung:
+    """How lcdoc reads in this mode. need: what will be read, for modes that evict.
+
+    Raises UsageError where the settings do not go with the mode.
+    """
+    return next(list_rungs(settings_for(mode, settings), shape, capacity_tokens, base_bytes=0, need=need))
+
+
 def open_reader(
     model: Any, mode: str, settings: ReadSettings, capacity_tokens: int, need: Need | None = None
 ) -> AnyReader:
     """A reader in this mode, for capacity_tokens; the model is switched to the mode, and must stay so while it reads.
-    need: what will be read, for modes that evict.
-
-    Raises UsageError where the settings do not go with the mode.
+    need, UsageError: see first_rung.
     """
     switch(model, mode)
     if mode == STOCK:
         return StockReader(model)
     shape = ModelShape.from_config(model.config, 0, model.dtype)
-    rung = next(list_rungs(settings_for(mode, settings), shape, capacity_tokens, base_bytes=0, need=need))
+    rung = first_rung(shape, mode, settings, capacity_tokens, need)
     split = rung.split
     if mode.startswith(RANDOM):
         split = split.redrawn(shape.windows, shape.num_kv_heads, RANDOM_SEED)

@@ -22,16 +22,15 @@ Group = tuple[Question, ...]
 
 
 class NeedleTest(Suite[Cell]):
-    """A model and a grid of questions. Making it loads the model, once every question is known to fit."""
+    """A model and a grid of questions. Making it loads no weights, and tells whether every question fits."""
 
     def __init__(self, settings: ReadSettings, grid: Grid) -> None:
         """Raises DocumentError where a book can't be read, UsageError where it is too short and DoesNotFitError
         where the model's window is."""
-        self._grid, self._subject = grid, Subject(settings)
+        self._grid, self._subject = grid, Subject(settings, grid.modes)
         books = open_books(grid, self._subject.tokenizer)
         self._groups = [group for book in books for group in make_groups(book, grid)]
         self._sheets = [self._sheet(group) for group in self._groups]
-        self._subject.load()
         head = self._subject.head(
             "needle",
             **asdict(grid) | {"depths": grid.depth_shares},

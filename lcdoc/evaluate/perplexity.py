@@ -77,12 +77,12 @@ class WindowCell:
 
 
 class PerplexityTest(Suite[WindowCell]):
-    """A model and the windows it reads. Making it loads the model, once every window is known to fit."""
+    """A model and the windows it reads. Making it loads no weights, and tells whether every window fits."""
 
     def __init__(self, settings: ReadSettings, stretches: Stretches) -> None:
         """Raises DocumentError where a book can't be read, UsageError where it is too short and DoesNotFitError
         where the model's window is."""
-        self._stretches, self._subject = stretches, Subject(settings)
+        self._stretches, self._subject = stretches, Subject(settings, stretches.modes)
         window = context_window(self._subject.config)
         if stretches.length_tokens > window:
             raise DoesNotFitError(
@@ -91,7 +91,6 @@ class PerplexityTest(Suite[WindowCell]):
             )
         books = [Haystack.open(name, self._subject.tokenizer) for name in stretches.books]
         self.windows = [window for book in books for window in make_windows(book, stretches)]
-        self._subject.load()
         hashes = [book.sha256 for book in books]
         head = self._subject.head("perplexity", **asdict(stretches), books_sha256=hashes)
         super().__init__(WindowCell, head, stretches.num_cells)

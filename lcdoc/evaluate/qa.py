@@ -83,11 +83,11 @@ class QaCell:
 
 
 class QaTest(Suite[QaCell]):
-    """A model and the questions of a file. Making it loads the model, once it is known which questions fit."""
+    """A model and the questions of a file. Making it loads no weights, and tells which questions fit."""
 
     def __init__(self, settings: ReadSettings, path: Path, plan: QaPlan) -> None:
         """Raises DocumentError where the file can't be read, UsageError where none of its texts is short enough."""
-        self._plan, self._subject = plan, Subject(settings)
+        self._plan, self._subject = plan, Subject(settings, plan.modes)
         items = load_items(path)
         fitting = [task for item, task in zip(items, self._tasks(items), strict=True) if self._fits(task)]
         if not fitting:
@@ -97,7 +97,6 @@ class QaTest(Suite[QaCell]):
             )
         kept = _spread(fitting, plan.limit)
         self._groups = _groups(kept) if plan.shared_reading else [[task] for task in kept]
-        self._subject.load()
         head = self._subject.head(
             "qa",
             **asdict(plan),

@@ -7,13 +7,15 @@ from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
+from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.sampling import Sampler
-from lcdoc.evaluate.modes import STOCK, AnyReader, open_reader, stock_attention
+from lcdoc.evaluate.modes import STOCK, AnyReader, first_rung, open_reader, stock_attention
 from lcdoc.evaluate.report import new_report
-from lcdoc.models import load_config, load_model, load_tokenizer, resolve
+from lcdoc.models import choose_device, choose_dtype, load_config, load_model, load_tokenizer, resolve
+from lcdoc.models.support import supported_class
 from lcdoc.tasks.ask import stop_ids_of
 from lcdoc.tasks.own_profile import with_own_profile
-from lcdoc.tasks.plan import Need, fit_window
+from lcdoc.tasks.plan import Need, context_window, fit_window
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tokens import Prompt
 
@@ -44,10 +46,17 @@ class Reply:
 class Subject:
     """A model and its tokenizer. Making it loads no weights; `load` does."""
 
-    def __init__(self, settings: ReadSettings) -> None:
+    def __init__(self, settings: ReadSettings, modes: Sequence[str]) -> None:
+        """modes: in which it will read. Raises UsageError where the settings do not go with one of them."""
         self._files = resolve(settings.model)
         self._settings = with_own_profile(settings, self._files)
         self.tokenizer, self.config = load_tokenizer(self._files), load_config(self._files)
+        shape = ModelShape.from_config(
+            self.config, 0, choose_dtype(settings.dtype, choose_device(settings.device))
+        )
+        for mode in modes:
+            if mode != STOCK:
+                first_rung(shape, mode, self._settings, context_window(self.config))
         self.prompt = Prompt.from_tokenizer(self.tokenizer)
         self._model: Any = None
 
@@ -57,7 +66,9 @@ class Subject:
         return self._model
 
     def load(self) -> None:
-        """Loads the weights."""
+        """Loads the weights, if they are not there."""
+        if self._model is not None:
+            return
         own = self._settings
         self._model = load_model(
             self._files,
@@ -70,6 +81,7 @@ class Subject:
     def head(self, suite: str, **settings: Any) -> dict[str, Any]:
         """How a suite's report begins. settings: the suite's own, told before those of the reading."""
         own = self._settings
+        model_class = supported_class(self.config, self._files.name)
         return new_report(suite, self._files.name, own.device, own.dtype) | {
             "settings": {
                 **settings,
@@ -79,7 +91,7 @@ class Subject:
                 "recent_size": own.recent_size,
                 "profile": own.profile,
                 "streaming": own.streaming,
-                "stock_attention": stock_attention(self._model),
+                "stock_attention": stock_attention(model_class),
             }
         }
 

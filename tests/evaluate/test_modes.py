@@ -84,6 +84,15 @@ def test_both_from_end_to_end(run_lcdoc, tiny_model: Path, profile: str, tmp_pat
     assert held["random@0%"] == held["exact"] > held["duo@50%"] == held["random@50%"]
     answers = {mode: [c["answer"] for c in report["cells"] if c["mode"] == mode] for mode in held}
     assert answers["random@0%"] == answers["exact"]
-    for mode in ("duo@50%", "random@50%"):
-        without = run_lcdoc(*command, "--mode", mode)
-        assert without.returncode == 2 and "needs a head profile" in without.stderr
+
+
+@pytest.mark.parametrize("mode", ["duo", "duo@50%", "random@50%"])
+def test_without_a_profile_it_is_refused_before_the_weights_are_loaded(
+    call_lcdoc, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    for suite in ("needle", "context"):
+        command = ("eval", suite, "--model", tiny_model, "--lengths", "400", "--json", "result.json")
+        result = call_lcdoc(*command, "--mode", f"exact,{mode}")
+        assert result.returncode == 2 and "needs a head profile" in result.stderr
+        assert not (tmp_path / "result.json").exists()

@@ -175,21 +175,23 @@ def held(tiny_model: Path, tmp_path: Path) -> Path:
     ("changes", "message"),
     [
         (
-            {"commit": "abc"},
-            r"held\.json was measured with commit abc, not None; name another file with --json",
+            {"model": {"name": "huge", "dtype": "float32"}},
+            r"held\.json was measured with model\.name huge, not tiny; name another file with --json",
         ),
-        ({"model": {"name": "huge", "dtype": "float32"}}, "was measured with model.name huge, not tiny"),
         ({"versions": {"lcdoc": "9"}}, "was measured with versions.lcdoc 9, not "),
         ({"suite": "qa"}, "was measured with suite qa, not needle"),
         ({"cells": [{}]}, r"held\.json is no result of this suite; name another file"),
         ({"cells": [1]}, "is no result of this suite"),
         ({"cells": None}, "is no result of this suite"),
+        ({"commits": [{"commit": "abc", "cells": 2}]}, "is no result of this suite"),
+        ({"commits": [{"commit": "abc"}]}, "is no result of this suite"),
     ],
-    ids=["commit", "model", "versions", "suite", "cell", "number", "none"],
+    ids=["model", "versions", "suite", "cell", "number", "none", "too many", "how many"],
 )
-def test_a_result_of_something_else_is_refused_and_left_alone(
-    held: Path, tiny_model: Path, changes: dict[str, Any], message: str
+def test_a_result_of_something_else_is_refused_before_the_weights_are_loaded_and_left_alone(
+    held: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
+    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     held.write_text(json.dumps(json.loads(held.read_text(encoding="utf-8")) | changes), encoding="utf-8")
     before = held.read_bytes()
     with pytest.raises(UsageError, match=message):
@@ -214,3 +216,54 @@ def test_a_date_is_no_difference(held: Path, tiny_model: Path) -> None:
     suite = needle(str(tiny_model))
     suite.resume(held)
     assert len(suite.cells) == 1 and suite.report()["cells"] == report["cells"]
+
+
+def test_a_commit_is_no_difference_and_each_part_names_its_own(
+    held: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(tiny_model)
+
+    def run(commit: str, said: Said) -> dict[str, Any]:
+        monkeypatch.setattr("lcdoc.evaluate.report._commit", lambda: commit)
+        run_suite(lambda: needle(model), model, said, held, lambda cell: "done")
+        return json.loads(held.read_text(encoding="utf-8"))
+
+    before = json.loads(held.read_text(encoding="utf-8"))
+    assert before["commits"] == [{"commit": None, "cells": 1}]
+    # As results were written that named no parts.
+    del before["commits"]
+    held.write_text(json.dumps(before | {"commit": "aaa"}), encoding="utf-8")
+    said = Said(cells=4)
+    part = run("bbb", said)
+    assert said.lines[0] == f"{held}: 1 of 8 cells are there, measured at commit aaa"
+    assert part["commits"] == [{"commit": "aaa", "cells": 1}, {"commit": "bbb", "cells": 2}]
+    assert part["commit"] == "bbb" and part["cells"][0] == before["cells"][0]
+    said = Said()
+    whole = run("aaa", said)
+    assert said.lines[0] == f"{held}: 3 of 8 cells are there, measured at commit bbb"
+    assert [(entry["commit"], entry["cells"]) for entry in whole["commits"]] == [
+        ("aaa", 1),
+        ("bbb", 2),
+        ("aaa", 5),
+    ]
+    assert whole["complete"] and whole["cells"][:3] == part["cells"]
+
+
+def test_nothing_is_loaded_where_nothing_is_left(
+    held: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(tiny_model)
+    run_suite(lambda: needle(model), model, Said(), held, lambda cell: "done")
+    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    said = Said()
+    assert run_suite(lambda: needle(model), model, said, held, str) is not None
+    assert said.lines == [f"{held}: nothing left to measure"]
+
+
+def test_a_result_without_a_cell_was_measured_with_nothing(held: Path, tiny_model: Path) -> None:
+    """As it is left where loading the weights was interrupted."""
+    other = perplexity(str(tiny_model))
+    write_report(held, other.report())
+    suite = needle(str(tiny_model))
+    suite.resume(held)
+    assert suite.cells == [] and suite.report()["suite"] == "needle"

@@ -48,12 +48,12 @@ class Setting:
 
 
 class RulerTest(Suite[RulerCell]):
-    """A model and the texts of a plan. Making it loads the model, once every text is known to fit."""
+    """A model and the texts of a plan. Making it loads no weights, and tells whether every text fits."""
 
     def __init__(self, settings: ReadSettings, plan: RulerPlan, qa: Path | None = None) -> None:
         """qa: a file of questions, for the task of that name. Raises DocumentError where a text can't be read,
         UsageError where one is too short and DoesNotFitError where the model's window is."""
-        self._plan, self._subject = plan, Subject(settings)
+        self._plan, self._subject = plan, Subject(settings, plan.modes)
         book = Haystack.open(plan.book, self._subject.tokenizer)
         draws = {task: _draw_of(task, qa) for task in plan.tasks}
         self.settings = [
@@ -62,7 +62,6 @@ class RulerTest(Suite[RulerCell]):
             for task in plan.tasks
             for sample in range(plan.samples)
         ]
-        self._subject.load()
         head = self._subject.head(
             "ruler",
             **asdict(plan) | {"book": book.name},
