@@ -1,14 +1,13 @@
 """A training that was stopped, as a file to go on from: safetensors, with the settings it was started with."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lcdoc.errors import LcdocError, UsageError
+from lcdoc.engine.replacing import replacing
+from lcdoc.errors import UsageError
 
 
 def save_checkpoint(path: Path, state: dict[str, torch.Tensor], settings: dict[str, Any]) -> None:
@@ -16,16 +15,8 @@ def save_checkpoint(path: Path, state: dict[str, torch.Tensor], settings: dict[s
     from safetensors.torch import save
 
     data = save(state, metadata={"settings": json.dumps(settings)})
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise LcdocError(f"{path}: the checkpoint can't be written: {error.strerror}") from error
+    with replacing(path, "the checkpoint") as new:
+        new.write_bytes(data)
 
 
 def load_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, torch.Tensor] | None:

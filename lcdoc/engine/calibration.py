@@ -1,10 +1,8 @@
 """Rates of this machine, kept from one run to the next in one small file for each device, dtype and thread count."""
 
 import json
-import os
 import platform
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 
 from lcdoc.engine.fetching import FetchRate
 from lcdoc.engine.rates import LinearRate, Rates, measure_rates
+from lcdoc.engine.replacing import replacing
 
 # Raised whenever the measurements change, so that older ones are made again.
 CALIBRATION_VERSION = 2
@@ -72,13 +71,9 @@ def load_calibration(folder: Path, machine: Machine) -> Calibration | None:
 def store_calibration(folder: Path, calibration: Calibration) -> None:
     """Replaces what was stored, in one step. Raises OSError where the folder can't be written to."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".making-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"version": CALIBRATION_VERSION, **asdict(calibration)}, file, indent=1)
-        Path(name).replace(folder / calibration.machine.file_name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    content = {"version": CALIBRATION_VERSION, **asdict(calibration)}
+    with replacing(folder / calibration.machine.file_name) as new:
+        new.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _usable(value: Any) -> bool:

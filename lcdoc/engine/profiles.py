@@ -1,7 +1,5 @@
 """Head profiles: which heads of a model retrieve, as data, with how it was measured beside it."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -12,7 +10,8 @@ from typing import Any
 import yaml
 
 from lcdoc.engine.heads import HeadSplit
-from lcdoc.errors import LcdocError, UsageError
+from lcdoc.engine.replacing import replacing
+from lcdoc.errors import UsageError
 
 # Heads with a gate below this stream, unless the user or the plan says otherwise (arXiv 2410.10819, section 3).
 GATE_THRESHOLD = 0.5
@@ -81,18 +80,8 @@ class HeadProfile:
 
     def save(self, path: Path) -> None:
         """Replaces the file in one step. Raises LcdocError where it can't be written."""
-        text = self.to_yaml()
-        try:
-            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text)
-                Path(name).chmod(0o644)
-                Path(name).replace(path)
-            finally:
-                Path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise LcdocError(f"{path}: the profile can't be written: {error.strerror}") from error
+        with replacing(path, "the profile", 0o644) as new:
+            new.write_text(self.to_yaml(), encoding="utf-8")
 
     def for_windows(self, windows: Sequence[int | None]) -> "HeadProfile":
         """The profile for a model whose layers have these windows, or None, of their own."""

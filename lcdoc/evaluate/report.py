@@ -1,10 +1,8 @@
-"""What a result says of its making, and writing it so that a reader never meets half a file."""
+"""What a result says of its making, and writing it."""
 
 import json
-import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from lcdoc.errors import LcdocError
+from lcdoc.engine.replacing import replacing
 from lcdoc.models.placement import choose_device, choose_dtype
 
 SCHEMA_VERSION = 1
@@ -47,7 +45,7 @@ def new_report(suite: str, model: str, device: str, dtype: str) -> dict[str, Any
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Replaces the file in one step. Raises LcdocError where it can't be written."""
-    with _replacing(path) as file:
+    with _written(path) as file:
         json.dump(report, file, indent=1, ensure_ascii=False)
         file.write("\n")
 
@@ -55,7 +53,7 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> int:
     """As write_report, one object a line. Returns how many."""
     num_lines = 0
-    with _replacing(path) as file:
+    with _written(path) as file:
         for line in lines:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             num_lines += 1
@@ -63,19 +61,9 @@ def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> int:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes the path's place once all is written."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                yield file
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise LcdocError(f"{path}: the result can't be written: {error.strerror}") from error
+def _written(path: Path) -> Iterator[TextIO]:
+    with replacing(path, "the result", 0o644) as new, new.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def _commit() -> str | None:

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from lcdoc.engine.replacing import replacing
 from lcdoc.models.folders import models_folder
 
 
@@ -42,7 +41,5 @@ def _remembered() -> dict[str, Any]:
 
 def _remember(content: dict[str, Any]) -> None:
     _record().parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=_record().parent, prefix=".hashes-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-    Path(name).replace(_record())
+    with replacing(_record()) as new:
+        new.write_text(json.dumps(content, indent=1), encoding="utf-8")
