@@ -122,10 +122,11 @@ class HeadProfile:
     @property
     def head_weights(self) -> tuple[tuple[float, ...], ...]:
         """How much each head is one of those that retrieve, [num_layers][num_kv_heads] in (0, 1]: its rank, as a share
-        of all, to a power that leaves few."""
+        of all that can stream, to a power that leaves few. Where none can, all weigh the same."""
         places = {pair: place for place, pair in enumerate(self.order, start=1)}
+        most = max(len(places), 1)
         return tuple(
-            tuple((places.get((layer, head), 1) / len(places)) ** WEIGHT_POWER for head in range(len(row)))
+            tuple((places.get((layer, head), 1) / most) ** WEIGHT_POWER for head in range(len(row)))
             for layer, row in enumerate(self.gates)
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lcdoc.engine.profiles import HeadProfile, load_profile, shipped_profiles
+from lcdoc.engine.profiles import WEIGHT_POWER, HeadProfile, load_profile, shipped_profiles
 from lcdoc.errors import LcdocError, UsageError
 
 PROFILE = HeadProfile(
@@ -83,6 +83,13 @@ def test_layers_with_a_window_of_their_own_have_no_head_to_choose() -> None:
     assert windowed.order == [(0, 0), (0, 1), (0, 2)]
     assert windowed.num_streaming == 1
     assert windowed.streaming(2).streaming == (frozenset({0, 1}), frozenset())
+
+
+def test_heads_weigh_by_their_rank_and_alike_where_all_layers_have_windows() -> None:
+    assert PROFILE.head_weights == tuple(
+        tuple((place / 6) ** WEIGHT_POWER for place in row) for row in ((1, 4, 6), (2, 5, 3))
+    )
+    assert PROFILE.for_windows((32, 32)).head_weights == ((1.0,) * 3,) * 2
 
 
 @pytest.mark.parametrize("name", shipped_profiles())
