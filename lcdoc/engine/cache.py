@@ -15,6 +15,7 @@ from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.rope import Rotation
 from lcdoc.errors import ModelError
 
+CacheMark = tuple[bool, list[list[object]]]
 Buffer = FullBuffer | SinkWindowBuffer | PagedBuffer | EvictingBuffer
 
 # How a retrieval head's keys and values may be stored; "model" is the dtype the model computes in.
@@ -148,13 +149,14 @@ class DocumentCache(Cache):
         ]
         super().__init__(layers=layers)
 
-    def mark(self) -> list[list[object]]:
+    def mark(self) -> CacheMark:
         """A point to return to with `rewind`."""
-        return [layer.mark() for layer in self.layers]
+        return self.narrowed, [layer.mark() for layer in self.layers]
 
-    def rewind(self, mark: list[list[object]]) -> None:
+    def rewind(self, mark: CacheMark) -> None:
         """Forgets all that was read since the mark, exactly."""
-        for layer, marks in zip(self.layers, mark, strict=True):
+        self.narrowed, layers = mark
+        for layer, marks in zip(self.layers, layers, strict=True):
             layer.rewind(marks)
 
     def observe(self, observing: bool) -> None:

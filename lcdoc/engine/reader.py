@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lcdoc.engine.cache import DocumentCache
+from lcdoc.engine.cache import CacheMark, DocumentCache
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
 from lcdoc.engine.heads import HeadSplit
@@ -14,7 +14,7 @@ from lcdoc.engine.memory import AllocationFailed, allocating
 from lcdoc.engine.moving import is_moved, move
 from lcdoc.engine.rope import Rotation
 
-Mark = tuple[list[list[object]], torch.Tensor]
+Mark = tuple[CacheMark, torch.Tensor]
 
 # Scored at a time: few enough that a cache of fewer bits holds most of what they see, as it does in decoding.
 SCORE_TOKENS = 64
