@@ -30,7 +30,8 @@ IMPLEMENTATION = "lcdoc-calibrate"
 # Examples that are only looked at. The order of the first heads is the same from the second one on.
 OBSERVED = 4
 # Where training starts: 1 for the head on which most lands, this for the one on which least does.
-LEAST_START = 0.5
+LEAST_START = 0.25
+LANDED = "landed"
 DECIMALS = 4
 
 
@@ -90,17 +91,17 @@ class Calibration:
         goal = self._goal
         started_with = asdict(goal) | {"model": self._files.name, "model_sha256": self._sha256}
         state = load_checkpoint(checkpoint, started_with)
-        if state is None:
-            gates = LEAST_START + (1 - LEAST_START) * rank_gates(self._landed).float()
-        else:
-            gates = state["gates"].clone()
+        self._ranks = rank_gates(self._landed) if state is None else state.pop(LANDED)
+        gates = (
+            LEAST_START + (1 - LEAST_START) * self._ranks.float() if state is None else state["gates"].clone()
+        )
         attention = GatedAttention(gates.to(self._model.device), goal.sink_size, goal.recent_size)
         AttentionInterface.register(IMPLEMENTATION, attention)
         self._training = Training(self._model.base_model, attention, goal.schedule)
         if state is not None:
             self._training.restore(state)
         for step in self._training.run(goal.recipe, self._haystack):
-            save_checkpoint(checkpoint, self._training.state(), started_with)
+            save_checkpoint(checkpoint, self._training.state() | {LANDED: self._ranks}, started_with)
             yield step
 
     def trained(self) -> HeadProfile:
@@ -109,6 +110,7 @@ class Calibration:
         return self._profile(
             self._training.gates.detach(),
             "gates trained on passkeys, with the model's weights frozen (DuoAttention, arXiv 2410.10819)",
+            landed=self._ranks,
             method="AdamW on the final hidden states of answers",
             steps=len(steps),
             learning_rate=goal.schedule.learning_rate,
@@ -129,11 +131,14 @@ class Calibration:
         """Others than those that are trained on."""
         return self._goal.recipe.examples(self._haystack, first=-OBSERVED)
 
-    def _profile(self, gates: torch.Tensor, source: str, **measured: Any) -> HeadProfile:
+    def _profile(
+        self, gates: torch.Tensor, source: str, landed: torch.Tensor | None = None, **measured: Any
+    ) -> HeadProfile:
         goal = self._goal
         return HeadProfile(
             model=self._files.name,
-            gates=tuple(tuple(round(gate, DECIMALS) for gate in row) for row in gates.tolist()),
+            gates=_rows(gates),
+            landed=None if landed is None else _rows(landed),
             sink_size=goal.sink_size,
             recent_size=goal.recent_size,
             source=source,
@@ -150,3 +155,7 @@ class Calibration:
                 "model_sha256": self._sha256,
             },
         )
+
+
+def _rows(table: torch.Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(round(number, DECIMALS) for number in row) for row in table.tolist())

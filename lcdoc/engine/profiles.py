@@ -19,6 +19,9 @@ GATE_THRESHOLD = 0.5
 # Of 2, 4 and 8 the last kept answers closest to those of an exact reading.
 WEIGHT_POWER = 8
 
+# Gates in the same one of so many steps are told apart by what landed: training leaves them that far from settled.
+GATE_STEPS = 10
+
 
 @dataclass(frozen=True)
 class HeadProfile:
@@ -27,6 +30,8 @@ class HeadProfile:
     model: the name the profile is for. source: how and by whom the gates were measured. prefill_recent_size: the
     wider window of streaming heads while a document is read; None where it is recent_size. measured: the facts of the
     measuring, told as they are. windowed: layers that the model gives no more than a window, whose gates say nothing.
+    landed: as gates, the share of heads on which less attention landed while passkeys were repeated; None where that
+    was not looked at.
     """
 
     model: str
@@ -37,6 +42,7 @@ class HeadProfile:
     prefill_recent_size: int | None = None
     measured: Mapping[str, Any] | None = None
     windowed: frozenset[int] = frozenset()
+    landed: tuple[tuple[float, ...], ...] | None = None
 
     @classmethod
     def from_dict(cls, data: Any, origin: str) -> "HeadProfile":
@@ -44,13 +50,10 @@ class HeadProfile:
         fields = ("model", "gates", "sink_size", "recent_size", "source")
         if not isinstance(data, dict) or any(field not in data for field in fields):
             raise UsageError(f"{origin} is not a head profile; it needs the keys {', '.join(fields)}")
-        rows = data["gates"]
-        valid = isinstance(rows, list) and rows and all(isinstance(row, list) and row for row in rows)
-        if not valid or len({len(row) for row in rows}) != 1:
-            raise UsageError(f"{origin}: gates must be rows of equal length, a row per layer")
-        flat = [gate for row in rows for gate in row]
-        if not all(isinstance(gate, int | float) and 0 <= gate <= 1 for gate in flat):
-            raise UsageError(f"{origin}: every gate must be a number from 0 to 1")
+        gates = _table(data["gates"], "gates", origin)
+        landed = None if data.get("landed") is None else _table(data["landed"], "landed", origin)
+        if landed and (len(landed), len(landed[0])) != (len(gates), len(gates[0])):
+            raise UsageError(f"{origin}: landed must have as many rows and columns as gates")
         sizes = data["sink_size"], data["recent_size"]
         if not all(isinstance(size, int) and size >= 0 for size in sizes):
             raise UsageError(f"{origin}: sink_size and recent_size must be whole numbers of tokens")
@@ -60,8 +63,8 @@ class HeadProfile:
         measured = data.get("measured")
         if measured is not None and not isinstance(measured, dict):
             raise UsageError(f"{origin}: measured must hold 'name: value' lines")
-        gates = tuple(tuple(float(gate) for gate in row) for row in rows)
-        return cls(str(data["model"]), gates, *sizes, str(data["source"]), wide, measured)
+        source = str(data["source"])
+        return cls(str(data["model"]), gates, *sizes, source, wide, measured, landed=landed)
 
     def to_yaml(self) -> str:
         """The profile as its file has it, a row of gates for each layer, to 3 decimals."""
@@ -75,8 +78,10 @@ class HeadProfile:
         text = "".join(_item(name, value) for name, value in facts.items() if value is not None)
         if self.measured:
             text += "measured:\n" + indent("".join(_item(*item) for item in self.measured.items()), "  ")
-        rows = (", ".join(f"{gate:.3f}" for gate in row) for row in self.gates)
-        return text + "gates:\n" + "".join(f"  - [{row}]\n" for row in rows)
+        for name, table in (("gates", self.gates), ("landed", self.landed)):
+            rows = (", ".join(f"{number:.3f}" for number in row) for row in table or ())
+            text += f"{name}:\n" + "".join(f"  - [{row}]\n" for row in rows) if table else ""
+        return text
 
     def save(self, path: Path) -> None:
         """Replaces the file in one step. Raises LcdocError where it can't be written."""
@@ -91,15 +96,24 @@ class HeadProfile:
 
     @property
     def order(self) -> list[tuple[int, int]]:
-        """The (layer, KV head) pairs that can stream, the one that needs the document least first. Equal gates are
-        taken over all layers in turn: no layer goes as a whole where many are at 0 or 1."""
+        """The (layer, KV head) pairs that can stream, the one that needs the document least first. Where the profile
+        says what landed, that decides between gates within one of GATE_STEPS. Equals are taken over all layers in turn:
+        no layer goes as a whole where many gates are at 0 or 1."""
         pairs = [
             (layer, head)
             for head in range(len(self.gates[0]))
             for layer in range(len(self.gates))
             if layer not in self.windowed
         ]
-        return sorted(pairs, key=lambda pair: self.gates[pair[0]][pair[1]])
+
+        def need(pair: tuple[int, int]) -> tuple[float, float]:
+            layer, head = pair
+            gate = self.gates[layer][head]
+            if self.landed is None:
+                return gate, 0.0
+            return min(int(gate * GATE_STEPS), GATE_STEPS - 1), self.landed[layer][head]
+
+        return sorted(pairs, key=need)
 
     def streaming(
         self, count: int, sink_size: int | None = None, recent_size: int | None = None
@@ -143,6 +157,16 @@ class HeadProfile:
                 f"the profile for {self.model} has {shape[0]} layers of {shape[1]} KV heads, but the model has "
                 f"{num_layers} of {num_kv_heads}; choose the model's own profile"
             )
+
+
+def _table(rows: Any, name: str, origin: str) -> tuple[tuple[float, ...], ...]:
+    """Numbers from 0 to 1 in rows of equal length; UsageError where the file has others."""
+    valid = isinstance(rows, list) and rows and all(isinstance(row, list) and row for row in rows)
+    if not valid or len({len(row) for row in rows}) != 1:
+        raise UsageError(f"{origin}: {name} must be rows of equal length, a row per layer")
+    if not all(isinstance(number, int | float) and 0 <= number <= 1 for row in rows for number in row):
+        raise UsageError(f"{origin}: every number of {name} must be from 0 to 1")
+    return tuple(tuple(float(number) for number in row) for row in rows)
 
 
 def _item(name: str, value: Any) -> str:

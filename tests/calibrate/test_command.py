@@ -43,6 +43,8 @@ def test_training_writes_a_profile_that_reading_uses(run_lcdoc, tiny_model, tmp_
     profile.check_shape(3, 2)
     gates = [gate for row in profile.gates for gate in row]
     assert 0 <= min(gates) < max(gates) <= 1
+    assert profile.landed is not None
+    assert sorted(rank for row in profile.landed for rank in row) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     measured = facts(tmp_path / "tiny.yaml")["measured"]
     assert len(measured["loss"]) == measured["steps"] == 6
     assert len(measured["model_sha256"]) == 64

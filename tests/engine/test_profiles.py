@@ -29,6 +29,12 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     assert "  - [0.125, 0.998, 0.250]\n" in path.read_text(encoding="utf-8")
 
 
+def test_what_landed_is_saved_too(tmp_path: Path) -> None:
+    looked = replace(PROFILE, landed=((0.4, 0.8, 1.0), (0.2, 0.6, 0.0)))
+    looked.save(tmp_path / "tiny.yaml")
+    assert load_profile(str(tmp_path / "tiny.yaml")) == looked
+
+
 def test_what_is_not_known_is_not_written(tmp_path: Path) -> None:
     bare = replace(PROFILE, prefill_recent_size=None, measured=None)
     bare.save(tmp_path / "tiny.yaml")
@@ -54,12 +60,14 @@ def test_a_profile_that_cannot_be_written(tmp_path: Path) -> None:
         ({"gates": [[0.5, 1.5]]}, "from 0 to 1"),
         ({"gates": [[0.5, float("nan")]]}, "from 0 to 1"),
         ({"gates": "all"}, "rows of equal length"),
+        ({"landed": [[0.5], [0.5]]}, "landed must have as many rows and columns"),
+        ({"landed": [[0.5, 2]]}, "every number of landed must be from 0 to 1"),
         ({"sink_size": 1.5}, "whole numbers of tokens"),
         ({"prefill_recent_size": 63}, "prefill_recent_size must be 64 tokens"),
         ({"prefill_recent_size": "wide"}, "prefill_recent_size must be 64 tokens"),
         ({"measured": "yesterday"}, "measured must hold"),
     ],
-    ids=["ragged", "above 1", "nan", "no rows", "fraction", "narrower", "words", "measured"],
+    ids=["ragged", "above 1", "nan", "no rows", "other shape", "landed above 1", "fraction", "narrower", "words", "measured"],
 )
 def test_what_is_no_profile(changes: dict[str, object], said: str) -> None:
     data = yaml.safe_load(PROFILE.to_yaml()) | changes
@@ -71,6 +79,14 @@ def test_the_lowest_gates_stream_first() -> None:
     assert PROFILE.order == [(0, 0), (1, 0), (1, 2), (0, 1), (1, 1), (0, 2)]
     assert PROFILE.streaming(3).streaming == (frozenset({0}), frozenset({0, 2}))
     assert PROFILE.num_streaming == 3
+
+
+def test_what_landed_decides_between_gates_that_are_alike() -> None:
+    looked = HeadProfile("m", ((1.0, 0.9, 0.46), (0.95, 0.899, 0.54)), 4, 64, "made up")
+    assert looked.order == [(0, 2), (1, 2), (1, 1), (0, 1), (1, 0), (0, 0)]
+    looked = replace(looked, landed=((0.2, 0.4, 1.0), (0.0, 0.6, 0.8)))
+    assert looked.order == [(0, 2), (1, 2), (1, 1), (1, 0), (0, 0), (0, 1)]
+    assert looked.num_streaming == 1
 
 
 def test_equal_gates_are_taken_over_all_layers() -> None:
