@@ -18,10 +18,13 @@ Two kinds of reading:
   of the document. So in both kinds an answer begins with the same number of tokens in the cache. The last token
   of the question is read after the press, so that no token of the answer is drawn from the full cache.
 
-Every press has its own defaults, and those over AdaKV the settings of kvpress's own evaluation. kv_bytes is what
-the keys and values hold after the press; in the aware kind that has the question in it, all but its last token.
-KVzip and AdaKV mask tokens instead of dropping them, so that they hold all; attended_share is the share of all
-that was read that can still be attended to. prefill_s is the reading and the press, KVzip's second reading too.
+A press drops tokens of a layer only after that layer has attended, so that what it sees is the same at every share
+and for every press: one reading serves them all, and each is given its own cache, which its own code fills.
+
+Every press has its own defaults. kv_bytes is what the keys and values hold after the press; in the aware kind that
+has the question in it, all but its last token. KVzip masks tokens instead of dropping them, so that it holds all;
+attended_share is the share of all that was read that can still be attended to. prefill_s is the shared reading and
+what the press itself took, KVzip's second reading too.
 """
 
 import argparse
@@ -34,8 +37,9 @@ import re
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -44,11 +48,11 @@ from typing import Any, NamedTuple
 
 import torch
 from kvpress import (
-    AdaKVPress,
     BasePress,
     ExpectedAttentionPress,
     KeyDiffPress,
     KVzipPress,
+    ScorerPress,
     SnapKVPress,
     StreamingLLMPress,
     TOVAPress,
@@ -56,27 +60,27 @@ from kvpress import (
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ANSWER_TOKENS = 64
 WARM_UP_TOKENS = 128
 THOUSANDS_COMMA = re.compile(r"(?<=\d),(?=\d{3})")
-EXACT = "exact"
-# Each makes a press from its compression_ratio, the share that it removes.
-PRESSES: dict[str, Callable[[float], BasePress]] = {
+EXACT, KVZIP = "exact", "KVzip"
+SCORERS: dict[str, type[ScorerPress]] = {
     "SnapKV": SnapKVPress,
     "TOVA": TOVAPress,
     "KeyDiff": KeyDiffPress,
     "ExpectedAttention": ExpectedAttentionPress,
-    "KVzip": KVzipPress,
     "StreamingLLM": StreamingLLMPress,
-    "AdaKV-SnapKV": lambda ratio: AdaKVPress(SnapKVPress(ratio)),
-    "AdaKV-ExpectedAttention": lambda ratio: AdaKVPress(ExpectedAttentionPress(ratio, epsilon=1e-2)),
 }
+PRESSES = (*SCORERS, KVZIP)
 # The others score by the keys or the place alone, or by a reading of the document alone.
-AWARE = ("SnapKV", "TOVA", "ExpectedAttention", "AdaKV-SnapKV", "AdaKV-ExpectedAttention")
+AWARE = ("SnapKV", "TOVA", "ExpectedAttention")
 KINDS = ("blind", "aware")
+# What tells one prompt from another.
+NAMING = ("length_tokens", "depth", "seed", "template", "book")
 
 Prompt = dict[str, Any]
+Masks = list[Any]
 
 
 class Setting(NamedTuple):
@@ -88,11 +92,52 @@ class Setting(NamedTuple):
 
 
 class Pressed(NamedTuple):
-    """A cache as the press left it, and what it took. length_tokens: how many were read into it."""
+    """A cache as the press left it, and what it took. length_tokens: how many were read into it. masks: for each layer
+    the keys in it that are masked, or None."""
 
     cache: DynamicCache
     length_tokens: int
     prefill_s: float
+    masks: Masks
+
+
+@dataclass
+class SidePresses(BasePress):
+    """Lets every press fill a cache of its own while the model reads into another, which stays whole."""
+
+    presses: dict[Setting, ScorerPress] = field(default_factory=dict)
+    caches: dict[Setting, DynamicCache] = field(default_factory=dict)
+    taken_s: dict[Setting, float] = field(default_factory=lambda: defaultdict(float))
+
+    def post_init_from_model(self, model: Any) -> None:
+        for setting, press in self.presses.items():
+            press.post_init_from_model(model)
+            self.caches[setting] = DynamicCache()
+
+    def compress(
+        self, module: Any, hidden_states: Any, keys: Any, values: Any, attentions: Any, kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        for setting, press in self.presses.items():
+            started = now_s(keys.device)
+            left = press.compress(module, hidden_states, keys, values, attentions, kwargs)
+            self.caches[setting].update(*left, module.layer_idx)
+            self.taken_s[setting] += now_s(keys.device) - started
+        return keys, values
+
+
+class ManyShares(KVzipPress):
+    """KVzip with its scores used for several shares."""
+
+    def __init__(self, removed_shares: dict[Setting, float]) -> None:
+        super().__init__(compression_ratio=max(removed_shares.values()))
+        self.removed_shares = removed_shares
+        self.masks: dict[Setting, Masks] = {}
+
+    def compress_post(self, model: Any) -> None:
+        for setting, removed_share in self.removed_shares.items():
+            self.compression_ratio = removed_share
+            super().compress_post(model)
+            self.masks[setting] = [block.self_attn.masked_key_indices for block in model.model.layers]
 
 
 class Comparison:
@@ -106,54 +151,53 @@ class Comparison:
         named = self.model.generation_config.eos_token_id
         self._stop_ids = {*(named if isinstance(named, list) else [named]), self._tokenizer.eos_token_id}
 
-    def run(self, setting: Setting, prompts: list[Prompt]) -> dict[str, Any]:
-        """Answers every prompt. Means are over the prompts; those of one document share its prefill."""
-        read = self._read_aware if setting.kind == "aware" else self._read_blind
-        cells = list(read(setting, prompts))
-        return {
-            **setting._asdict(),
-            "right": sum(cell["right"] for cell in cells),
-            "total": len(cells),
-            "kv_bytes_mean": round(fmean(cell["kv_bytes"] for cell in cells)),
-            "attended_share_mean": round(fmean(cell["attended_share"] for cell in cells), 4),
-            "prefill_s_mean": round(fmean(cell["prefill_s"] for cell in cells), 3),
-            "cells": cells,
-        }
-
     def warm_up(self, prompts: list[Prompt]) -> None:
         """Reads a little of the first document, so that no measured prefill is the first of all."""
-        self._prefill(prompts[0]["document_ids"][:WARM_UP_TOKENS], EXACT, 0)
+        list(self._prefill(prompts[0]["document_ids"][:WARM_UP_TOKENS], {Setting(EXACT, "blind", 1.0): 0.0}))
 
-    def _read_blind(self, setting: Setting, prompts: list[Prompt]) -> Iterator[dict[str, Any]]:
-        documents: dict[tuple[int, ...], list[Prompt]] = defaultdict(list)
-        for prompt in prompts:
-            documents[tuple(prompt["document_ids"])].append(prompt)
-        for document_ids, asked in documents.items():
-            pressed = self._prefill(list(document_ids), setting.press, 1 - setting.kept_share)
-            for prompt in asked:
-                yield self._cell(prompt, pressed, prompt["question_ids"])
+    def cells(self, kind: str, settings: list[Setting], prompts: list[Prompt]) -> Iterator[dict[str, Any]]:
+        """Answers prompts about the same document, in the aware kind one, under all of the settings."""
+        document_ids = prompts[0]["document_ids"]
+        question_ids = [] if kind == "blind" else prompts[0]["question_ids"][:-1]
+        token_ids = document_ids + question_ids
+        part = len(document_ids) / len(token_ids)
+        shares = {setting: part * (1 - setting.kept_share) for setting in settings}
+        for setting, pressed in self._prefill(token_ids, shares):
+            for prompt in prompts:
+                rest_ids = prompt["question_ids"][len(question_ids) :]
+                yield {**setting._asdict(), **self._cell(prompt, pressed, rest_ids)}
 
-    def _read_aware(self, setting: Setting, prompts: list[Prompt]) -> Iterator[dict[str, Any]]:
-        for prompt in prompts:
-            *question_ids, last_id = prompt["question_ids"]
-            token_ids = prompt["document_ids"] + question_ids
-            removed_tokens = len(prompt["document_ids"]) * (1 - setting.kept_share)
-            pressed = self._prefill(token_ids, setting.press, removed_tokens / len(token_ids))
-            yield self._cell(prompt, pressed, [last_id])
-
-    def _prefill(self, token_ids: list[int], press: str, removed_share: float) -> Pressed:
-        context = nullcontext() if press == EXACT else PRESSES[press](removed_share)(self.model)
-        cache = DynamicCache()
-        self._synchronize()
-        started = time.perf_counter()
-        with context:
-            self.model.model(input_ids=self._row(token_ids), past_key_values=cache)
-        self._synchronize()
-        return Pressed(cache, len(token_ids), time.perf_counter() - started)
+    def _prefill(
+        self, token_ids: list[int], removed_shares: dict[Setting, float]
+    ) -> Iterator[tuple[Setting, Pressed]]:
+        scorers = {s: SCORERS[s.press](share) for s, share in removed_shares.items() if s.press in SCORERS}
+        zipped = {setting: share for setting, share in removed_shares.items() if setting.press == KVZIP}
+        side, kvzip, cache = SidePresses(scorers), ManyShares(zipped) if zipped else None, DynamicCache()
+        layers, device = self.model.model.layers, self.model.device
+        with ExitStack() as presses:
+            if kvzip is not None:
+                presses.enter_context(kvzip(self.model))
+            with side(self.model):
+                started = now_s(device)
+                self.model.model(input_ids=self._row(token_ids), past_key_values=cache)
+                read = now_s(device)
+        zipped_s, read_s = now_s(device) - read, read - started - sum(side.taken_s.values())
+        whole: Masks = [None] * len(layers)
+        for setting in removed_shares:
+            if setting.press == EXACT:
+                yield setting, Pressed(cache, len(token_ids), read_s, whole)
+            elif setting.press == KVZIP:
+                assert kvzip is not None
+                yield setting, Pressed(cache, len(token_ids), read_s + zipped_s, kvzip.masks[setting])
+            else:
+                taken_s = read_s + side.taken_s[setting]
+                yield setting, Pressed(side.caches[setting], len(token_ids), taken_s, whole)
 
     def _cell(self, prompt: Prompt, pressed: Pressed, rest_ids: list[int]) -> dict[str, Any]:
         """Reads what is left of the prompt and answers, on a copy of the cache."""
         layers = pressed.cache.layers
+        for block, mask in zip(self.model.model.layers, pressed.masks, strict=True):
+            block.self_attn.masked_key_indices = mask
         answer_ids = self._decode(copy.deepcopy(pressed.cache), pressed.length_tokens, rest_ids)
         answer = str(self._tokenizer.decode(answer_ids, skip_special_tokens=True)).strip()
         described = {
@@ -193,19 +237,19 @@ class Comparison:
     def _attended_share(self, pressed: Pressed) -> float:
         """The share of all keys read that are neither dropped nor masked."""
         attended = 0
-        for layer, block in zip(pressed.cache.layers, self.model.model.layers, strict=True):
-            masked = getattr(block.self_attn, "masked_key_indices", None)
-            num_masked = 0 if masked is None else len(masked[0])
-            attended += layer.keys.shape[1] * layer.keys.shape[2] - num_masked
+        for layer, mask in zip(pressed.cache.layers, pressed.masks, strict=True):
+            attended += layer.keys.shape[1] * layer.keys.shape[2] - (0 if mask is None else len(mask[0]))
         heads = self.model.config.num_hidden_layers * self.model.config.num_key_value_heads
         return attended / (heads * pressed.length_tokens)
 
     def _row(self, token_ids: list[int]) -> torch.Tensor:
         return torch.tensor([token_ids], device=self.model.device)  # [1, length]
 
-    def _synchronize(self) -> None:
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize()
+
+def now_s(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def is_right(answer: str, value: str) -> bool:
@@ -214,14 +258,38 @@ def is_right(answer: str, value: str) -> bool:
     return re.search(rf"(?<!{edge}){re.escape(value)}(?!{edge})", plain, re.IGNORECASE) is not None
 
 
-def settings_of(presses: list[str], kinds: list[str], kept_shares: list[float]) -> Iterator[Setting]:
-    """The rows to measure. Nothing is pressed in the exact one, so that its kind makes no difference."""
-    if EXACT in presses:
-        yield Setting(EXACT, "blind", 1.0)
-    for press in presses:
-        for kind in kinds:
-            if press != EXACT and (kind == "blind" or press in AWARE):
-                yield from (Setting(press, kind, kept_share) for kept_share in kept_shares)
+def settings_of(kind: str, presses: list[str], kept_shares: list[float]) -> list[Setting]:
+    """The rows of a kind. Nothing is pressed in the exact one, so that its kind makes no difference."""
+    exact = [Setting(EXACT, kind, 1.0)] if EXACT in presses and kind == "blind" else []
+    able = [press for press in presses if press != EXACT and (kind == "blind" or press in AWARE)]
+    return exact + [Setting(press, kind, kept_share) for press in able for kept_share in kept_shares]
+
+
+def groups_of(kind: str, prompts: list[Prompt]) -> list[list[Prompt]]:
+    """The prompts that share a reading."""
+    groups: dict[tuple[int, ...], list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        seen_ids = prompt["document_ids"] + (prompt["question_ids"] if kind == "aware" else [])
+        groups[tuple(seen_ids)].append(prompt)
+    return list(groups.values())
+
+
+def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each setting, with means over its cells."""
+    rows: dict[Setting, list[dict[str, Any]]] = defaultdict(list)
+    for cell in cells:
+        rows[Setting(cell["press"], cell["kind"], cell["kept_share"])].append(cell)
+    return [
+        {
+            **setting._asdict(),
+            "right": sum(cell["right"] for cell in of_row),
+            "total": len(of_row),
+            "kv_bytes_mean": round(fmean(cell["kv_bytes"] for cell in of_row)),
+            "attended_share_mean": round(fmean(cell["attended_share"] for cell in of_row), 4),
+            "prefill_s_mean": round(fmean(cell["prefill_s"] for cell in of_row), 3),
+        }
+        for setting, of_row in rows.items()
+    ]
 
 
 def new_report(arguments: argparse.Namespace, comparison: Comparison) -> dict[str, Any]:
@@ -246,6 +314,7 @@ def new_report(arguments: argparse.Namespace, comparison: Comparison) -> dict[st
         "prompts_sha256": hashlib.sha256(arguments.prompts.read_bytes()).hexdigest(),
         "max_new_tokens": ANSWER_TOKENS,
         "results": [],
+        "cells": [],
     }
 
 
@@ -271,7 +340,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures kvpress on the prompts of lcdoc's needle test.")
     parser.add_argument("model", type=Path, help="a folder of safetensors, read in its own dtype")
     parser.add_argument("prompts", type=Path, help="what lcdoc eval needle --export wrote")
-    parser.add_argument("result", type=Path, help="JSON; rows that it has already are not measured again")
+    parser.add_argument("result", type=Path, help="JSON; what it has already is not measured again")
     names = [EXACT, *PRESSES]
     parser.add_argument("--presses", nargs="+", choices=names, default=names, metavar="PRESS")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
@@ -282,7 +351,7 @@ def parse_arguments() -> argparse.Namespace:
 
 @torch.inference_mode()
 def main() -> None:
-    """Measures every row that the result lacks, and writes it after each."""
+    """Measures what the result lacks, and writes it after each reading."""
     arguments = parse_arguments()
     disable_progress_bar()
     logging.getLogger("kvpress").setLevel(logging.ERROR)  # KVzip warns of its cost each time it is made
@@ -292,16 +361,24 @@ def main() -> None:
         sys.exit(f"{arguments.prompts}: no prompts; export them with lcdoc eval needle --export")
     comparison = Comparison(arguments.model, arguments.device)
     report = resume(arguments.result, new_report(arguments, comparison))
-    done = {Setting(row["press"], row["kind"], row["kept_share"]) for row in report["results"]}
     comparison.warm_up(prompts)
-    for setting in settings_of(arguments.presses, arguments.kinds, arguments.kept):
-        if setting in done:
+    readings = [(kind, asked) for kind in arguments.kinds for asked in groups_of(kind, prompts)]
+    for number, (kind, asked) in enumerate(readings, start=1):
+        done = {
+            Setting(cell["press"], cell["kind"], cell["kept_share"])
+            for cell in report["cells"]
+            if all(cell[name] == asked[0][name] for name in NAMING)
+        }
+        settings = [s for s in settings_of(kind, arguments.presses, arguments.kept) if s not in done]
+        if not settings:
             continue
-        row = comparison.run(setting, prompts)
-        report["results"].append(row)
+        report["cells"] += comparison.cells(kind, settings, asked)
+        report["results"] = rows_of(report["cells"])
         write(arguments.result, report)
+        sys.stderr.write(f"reading {number} of {len(readings)}\n")
+    for row in report["results"]:
         sys.stderr.write(
-            f"{setting.press} {setting.kind} {setting.kept_share:g}: {row['right']} of {row['total']} right, "
+            f"{row['press']} {row['kind']} {row['kept_share']:g}: {row['right']} of {row['total']} right, "
             f"{row['kv_bytes_mean'] / 1e6:.1f} MB, prefill {row['prefill_s_mean']:.2f} s\n"
         )
 
