@@ -16,7 +16,6 @@ from lcdoc.cli.plot import plot_command
 from lcdoc.cli.qa import qa_command
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
-from lcdoc.config import Settings, resolve
 from lcdoc.errors import UsageError
 
 PLAIN: dict[str, Any] = {
@@ -93,9 +92,9 @@ def ask_command(
 
     if json and jsonl:
         raise UsageError("--json and --jsonl exclude each other; choose one")
-    settings = _settings(
-        quiet,
-        no_color,
+    settings = options.settings_of(
+        quiet=quiet,
+        no_color=no_color,
         model=model,
         device=device,
         dtype=dtype,
@@ -139,7 +138,7 @@ def inspect_command(
     from lcdoc.cli.inspect import inspect
     from lcdoc.documents.source import expand_sources
 
-    settings = _settings(quiet, no_color, model=model)
+    settings = options.settings_of(quiet=quiet, no_color=no_color, model=model)
     return inspect(expand_sources(files), settings, pages, password, json)
 
 
@@ -217,11 +216,6 @@ def config_path() -> None:
     from lcdoc.cli.settings import print_paths
 
     print_paths()
-
-
-def _settings(quiet: bool, no_color: bool, **flags: Any) -> Settings:
-    """A switch that was not given leaves the setting to the other layers."""
-    return resolve({**flags, "quiet": quiet or None, "color": "never" if no_color else None})
 
 
 app.command("plan")(plan_command)

@@ -14,7 +14,6 @@ from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import bytes_text, count, ranges
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.cli.tables import print_table
-from lcdoc.config import resolve
 from lcdoc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def budget_command(
         "streaming": streaming,
         "chunk_tokens": chunk_tokens,
     }
-    settings = resolve({**choices, "quiet": quiet or None, "color": "never" if no_color else None})
+    settings = options.settings_of(**choices, quiet=quiet, no_color=no_color)
     asked = [f"--{name.replace('_', '-')}={value}" for name, value in choices.items() if value is not None]
     display = open_display(settings.appearance)
     runs: list[BudgetRun] = []

@@ -11,7 +11,6 @@ from lcdoc.cli import options
 from lcdoc.cli.display import Display, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import clock
-from lcdoc.config import resolve
 from lcdoc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,14 +80,12 @@ def calibrate_command(
     Each head's gate says how much of the whole document it needs: 0 for a head that can do with the first tokens and
     the last, 1 for one that can't. An interrupted training goes on when the same command is given again.
     """
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
+    settings = options.settings_of(
+        model=model,
+        device=device,
+        dtype=dtype,
+        quiet=quiet,
+        no_color=no_color,
     )
     display = open_display(settings.appearance)
     if from_tsv is not None:

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lcdoc.cli import evaluate, options
+from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.reading import reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
-from lcdoc.config import resolve
+from lcdoc.config import Settings
 
 if TYPE_CHECKING:
     from lcdoc.evaluate.context import ContextCell
@@ -25,23 +26,15 @@ Distances = Annotated[
 Seeds = Annotated[int, typer.Option(help="How many texts and needles of each length.")]
 
 
+@reading
 def context_command(
-    model: options.Model = None,
+    settings: Settings,
     lengths: Lengths = "4096",
     distances: Distances = "0,256,1024,2048",
     seeds: Seeds = 2,
     mode: evaluate.Modes = "exact,stream",
     haystack: evaluate.Books = ["frankenstein"],  # noqa: B006
     json: evaluate.ResultFile = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Measure how much the text far before changes the model's states, and how well a needle there is foretold.
 
@@ -49,20 +42,6 @@ def context_command(
     states, 1 where they become as unlike as those of unrelated texts. Needle NLL: the mean negative log likelihood, in
     nats, of each token of a needle's value, with the needle at that distance.
     """
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "profile": profile,
-            "streaming": streaming,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
-    )
     display = open_display(settings.appearance)
     from lcdoc.evaluate.context import ContextTest, Reaches, score
 

@@ -1,9 +1,11 @@
 """The options that commands share, each declared once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from lcdoc.config import Settings, resolve
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Documents to read; - is stdin.")]
 Model = Annotated[str | None, typer.Option(help="Model: a name, a hub id, a folder or a .gguf file.")]
@@ -81,3 +83,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="Print events as they happen, one JSON object a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing but errors on stderr.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours on stderr.")]
+
+
+def settings_of(*, quiet: bool, no_color: bool, **given: Any) -> Settings:
+    """What the options come to. One that is None, or a switch that was not given, leaves the setting to the other
+    layers."""
+    return resolve({**given, "quiet": quiet or None, "color": "never" if no_color else None})

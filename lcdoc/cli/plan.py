@@ -13,7 +13,7 @@ from lcdoc.cli.ask import parse
 from lcdoc.cli.display import Display, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.output import json_text
-from lcdoc.config import Settings, resolve
+from lcdoc.config import Settings
 from lcdoc.errors import DoesNotFitError, UsageError
 
 if TYPE_CHECKING:
@@ -86,26 +86,24 @@ def plan_command(
         )
     if pages is not None and not files:
         raise UsageError("--pages chooses from a FILE, and --tokens has none; leave it out")
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "weights": weights,
-            "mode": mode,
-            "budget": budget,
-            "kv_dtype": kv_dtype,
-            "evict": evict,
-            "keep": keep,
-            "profile": profile,
-            "streaming": streaming,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "max_new_tokens": max_new_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
+    settings = options.settings_of(
+        model=model,
+        device=device,
+        dtype=dtype,
+        weights=weights,
+        mode=mode,
+        budget=budget,
+        kv_dtype=kv_dtype,
+        evict=evict,
+        keep=keep,
+        profile=profile,
+        streaming=streaming,
+        sink_size=sink_size,
+        recent_size=recent_size,
+        chunk_tokens=chunk_tokens,
+        max_new_tokens=max_new_tokens,
+        quiet=quiet,
+        no_color=no_color,
     )
     length = None if tokens is None else parse_tokens(tokens)
     return plan(Wanted(files or [], length, model_config, pages, password), settings, recalibrate, json)

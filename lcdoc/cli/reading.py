@@ -6,7 +6,6 @@ from inspect import Parameter, signature
 from typing import Any
 
 from lcdoc.cli import options
-from lcdoc.config import resolve
 
 
 def _parameters(default: bool | None, **kinds: Any) -> list[Parameter]:
@@ -42,7 +41,7 @@ def reading(command: Callable[..., int]) -> Callable[..., int]:
     @wraps(command)
     def with_settings(quiet: bool, no_color: bool, **given: Any) -> int:
         flags = {parameter.name: given.pop(parameter.name) for parameter in (*model, *READING)}
-        settings = resolve({**flags, "quiet": quiet or None, "color": "never" if no_color else None})
+        settings = options.settings_of(**flags, quiet=quiet, no_color=no_color)
         return command(settings=settings, **given)
 
     parameters = [*model, *own, *READING, *APPEARANCE]

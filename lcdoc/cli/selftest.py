@@ -14,7 +14,7 @@ from lcdoc.cli.measures import count
 from lcdoc.cli.output import json_text
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.cli.totals import page_name, plan_line, totals_line
-from lcdoc.config import Settings, resolve
+from lcdoc.config import Settings
 from lcdoc.documents.document import Document
 from lcdoc.errors import LcdocError, UsageError
 from lcdoc.tasks.answer import Receipt
@@ -66,26 +66,24 @@ def selftest_command(
     The documents are read as `lcdoc ask` would read them with the same options. What is missed is asked for again of an
     exact reading where the budget allows one: that tells whether the settings or the model itself missed it.
     """
-    settings = resolve(
-        {
-            "model": model,
-            "device": device,
-            "dtype": dtype,
-            "weights": weights,
-            "mode": mode,
-            "budget": budget,
-            "kv_dtype": kv_dtype,
-            "evict": evict,
-            "keep": keep,
-            "profile": profile,
-            "streaming": streaming,
-            "sink_size": sink_size,
-            "recent_size": recent_size,
-            "chunk_tokens": chunk_tokens,
-            "max_new_tokens": max_new_tokens,
-            "quiet": quiet or None,
-            "color": "never" if no_color else None,
-        }
+    settings = options.settings_of(
+        model=model,
+        device=device,
+        dtype=dtype,
+        weights=weights,
+        mode=mode,
+        budget=budget,
+        kv_dtype=kv_dtype,
+        evict=evict,
+        keep=keep,
+        profile=profile,
+        streaming=streaming,
+        sink_size=sink_size,
+        recent_size=recent_size,
+        chunk_tokens=chunk_tokens,
+        max_new_tokens=max_new_tokens,
+        quiet=quiet,
+        no_color=no_color,
     )
     least = None if min_recall is None else parse_share(min_recall)
     display = open_display(settings.appearance)
