@@ -1,5 +1,6 @@
 """What every test runs in: no network, no folders of the user's, the pulled model within reach."""
 
+import json
 import os
 import runpy
 import shutil
@@ -8,13 +9,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 TESTS = Path(__file__).parent
 CHECKOUT = TESTS.parent
 OFFLINE = TESTS / "offline"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 # What is tested is the installed package: `python -m pytest` would also find the checkout's own folders.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
@@ -85,6 +92,79 @@ def default_model_files() -> ModelFiles:
 def cli_env(user_folders: Path) -> dict[str, str]:
     """The environment for a Python process of a test's own: the network closed, the same folders."""
     return {**os.environ, "PYTHONPATH": str(OFFLINE), "PYTHONUTF8": "1"}
+
+
+@pytest.fixture(scope="session")
+def json_schema() -> Callable[[str], Any]:
+    """Makes a validator of what a command prints as JSON, by the name of its schema."""
+    from jsonschema import Draft202012Validator
+    from referencing import Registry, Resource
+
+    folder = resources.files("lcdoc.cli")
+    files = [entry for entry in folder.iterdir() if entry.name.endswith(".schema.json")]
+    contents = {file.name.split(".")[0]: json.loads(file.read_text("utf-8")) for file in files}
+    registry: Any = Registry().with_resources(
+        (content["$id"], Resource.from_contents(content)) for content in contents.values()
+    )
+
+    def validator(name: str) -> Draft202012Validator:
+        Draft202012Validator.check_schema(contents[name])
+        return Draft202012Validator(contents[name], registry=registry)
+
+    return validator
+
+
+@pytest.fixture(scope="session")
+def write_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a Llama of random weights with a tokenizer of its own, and returns its folder.
+
+    digits: "alone", a token each, or "joined" as the tokenizer learns them. vocab_size: at most. window: tokens of
+    context. spread: of the random weights.
+    """
+
+    def write(digits: str, vocab_size: int, num_layers: int, window: int, spread: float) -> Path:
+        import torch
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+        from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+        from lcdoc.evaluate.haystack import Haystack
+
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        bpe = Tokenizer(models.BPE())
+        bpe.pre_tokenizer = byte_level
+        if digits == "alone":
+            bpe.pre_tokenizer = pre_tokenizers.Sequence(
+                [pre_tokenizers.Digits(individual_digits=True), byte_level]
+            )
+        bpe.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=["<|im_start|>", "<|im_end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        bpe.train_from_iterator([Haystack.open("frankenstein", None).text[:50_000]], trainer)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>")
+        tokenizer.chat_template = CHAT_TEMPLATE
+        config = LlamaConfig(
+            vocab_size=bpe.get_vocab_size(),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=num_layers,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=window,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            initializer_range=spread,
+        )
+        torch.manual_seed(0)
+        folder = tmp_path_factory.mktemp("models") / "tiny"
+        LlamaForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return write
 
 
 @pytest.fixture

@@ -8,34 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Schema = Callable[[str], Any]
 
 
 @pytest.fixture
 def note(work: Path) -> str:
     (work / "note.txt").write_text("The safe opens with 7731.\n", encoding="utf-8")
     return "note.txt"
-
-
-def schema(name: str) -> Draft202012Validator:
-    folder = resources.files("lcdoc.cli")
-    contents = [
-        json.loads(folder.joinpath(f"{each}.schema.json").read_text("utf-8")) for each in ("answer", name)
-    ]
-    registry: Registry = Registry().with_resources(
-        (each["$id"], Resource.from_contents(each)) for each in contents
-    )
-    content = contents[-1]
-    Draft202012Validator.check_schema(content)
-    return Draft202012Validator(content, registry=registry)
 
 
 def test_stdout_is_the_answer_alone_without_controls(lcdoc: Run, note: str, parrot: str) -> None:
@@ -65,11 +50,13 @@ def test_document_from_stdin(lcdoc: Run, parrot: str) -> None:
     assert (done.returncode, done.stdout) == (0, "Yes.\n")
 
 
-def test_json_keeps_the_models_own_characters_escaped(lcdoc: Run, note: str, parrot: str) -> None:
+def test_json_keeps_the_models_own_characters_escaped(
+    lcdoc: Run, note: str, parrot: str, json_schema: Schema
+) -> None:
     done = lcdoc("ask", note, "Wirklich, é?", "--model", parrot, "--json")
     assert done.returncode == 0
     answer = json.loads(done.stdout)
-    schema("answer").validate(answer)
+    json_schema("answer").validate(answer)
     assert answer["answer"] == "\x1b[1mYes\u202e."
     assert "\\u001b[1mYes\\u202e." in done.stdout
     assert "Wirklich, é?" in done.stdout
@@ -77,20 +64,20 @@ def test_json_keeps_the_models_own_characters_escaped(lcdoc: Run, note: str, par
     assert answer["receipt"]["exact"] is True
 
 
-def test_json_of_several_questions(lcdoc: Run, note: str, parrot: str) -> None:
+def test_json_of_several_questions(lcdoc: Run, note: str, parrot: str, json_schema: Schema) -> None:
     done = lcdoc(
         "ask", note, "-q", "First?", "-q", "Second?", "--model", parrot, "--json", "--mode", "stream"
     )
     several = json.loads(done.stdout)
-    schema("answer").validate(several)
+    json_schema("answer").validate(several)
     assert [answer["question"] for answer in several["answers"]] == ["First?", "Second?"]
 
 
-def test_jsonl_events_in_order(lcdoc: Run, note: str, parrot: str) -> None:
+def test_jsonl_events_in_order(lcdoc: Run, note: str, parrot: str, json_schema: Schema) -> None:
     done = lcdoc("ask", note, "-q", "First?", "-q", "Second?", "--model", parrot, "--jsonl")
     assert done.returncode == 0
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    validator = schema("events")
+    validator = json_schema("events")
     for event in events:
         validator.validate(event)
     kinds = [event["event"] for event in events]
@@ -103,9 +90,9 @@ def test_jsonl_events_in_order(lcdoc: Run, note: str, parrot: str) -> None:
         assert own[-1]["answer"]["question"] == question
 
 
-def test_schemas_refuse_what_is_not_an_answer() -> None:
-    assert not schema("answer").is_valid({"schema_version": 1, "answer": "Yes."})
-    assert not schema("events").is_valid({"event": "token", "text": "Yes."})
+def test_schemas_refuse_what_is_not_an_answer(json_schema: Schema) -> None:
+    assert not json_schema("answer").is_valid({"schema_version": 1, "answer": "Yes."})
+    assert not json_schema("events").is_valid({"event": "token", "text": "Yes."})
 
 
 def test_answer_cut_at_its_limit_is_said(lcdoc: Run, note: str, babbler: str) -> None:
@@ -259,7 +246,9 @@ def test_unexpected_failure_is_one_line(lcdoc: Run, note: str, work: Path) -> No
 
 
 @pytest.mark.model
-def test_default_model_finds_a_fact(run_lcdoc: Run, tmp_path: Path, user_folders: Path) -> None:
+def test_default_model_finds_a_fact(
+    run_lcdoc: Run, tmp_path: Path, user_folders: Path, json_schema: Schema
+) -> None:
     (tmp_path / "note.txt").write_text(
         "The capital of Zubrowka is Lutz. It lies by a lake.\n", encoding="utf-8"
     )
@@ -267,7 +256,7 @@ def test_default_model_finds_a_fact(run_lcdoc: Run, tmp_path: Path, user_folders
     done = run_lcdoc("ask", "note.txt", "What is the capital of Zubrowka?", "--json", env=home)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    schema("answer").validate(answer)
+    json_schema("answer").validate(answer)
     assert "Lutz" in answer["answer"]
 
 

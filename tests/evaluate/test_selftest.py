@@ -40,11 +40,14 @@ def make_test(tiny_model: Path, book: Path) -> Callable[..., SelfTest]:
     return make
 
 
-def test_from_end_to_end_as_json(run_lcdoc, tiny_model: Path, book: Path) -> None:
+def test_from_end_to_end_as_json(
+    run_lcdoc, json_schema: Callable[[str], Any], tiny_model: Path, book: Path
+) -> None:
     options = ("--model", tiny_model, "--depths", "2", "--keep", "50%", "--max-new-tokens", "16")
     result = run_lcdoc("selftest", book, *options, "--json")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
+    json_schema("selftest").validate(report)
     assert (report["schema_version"], report["complete"]) == (1, True)
     assert (report["num_needles"], report["num_asked"], report["num_found"]) == (2, 2, 0)
     assert report["recall"] == 0 and report["plan"]["evict"] == "question"
@@ -200,6 +203,7 @@ def test_an_exact_reading_that_does_not_fit_is_said_so(
 def test_an_interrupt_shows_what_was_done(
     tiny_model: Path,
     book: Path,
+    json_schema: Callable[[str], Any],
     form: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -218,6 +222,7 @@ def test_an_interrupt_shows_what_was_done(
     assert code == 130 and "interrupted after 2 of 5 sentences" in output.err
     if form == "json":
         report = json.loads(output.out)
+        json_schema("selftest").validate(report)
         assert not report["complete"] and report["num_asked"] == len(report["needles"]) == 2
     else:
         assert output.out.splitlines()[-1] == "0 of 2 found" and output.out.count("(wanted ") == 2
