@@ -166,7 +166,7 @@ def test_the_marks_of_an_evicting_reading_are_those_that_were_planned(policy, ma
 
     def mark(make=reader.cache.mark):
         made = make()
-        parts = (part for layer in made for of in layer for part in of)
+        parts = (part for layer in made[1] for of in layer for part in of)
         alive.extend(weakref.ref(part) for part in parts if isinstance(part, torch.Tensor))
         most.append(sum(tensor.nbytes for ref in alive if (tensor := ref()) is not None))
         return made
