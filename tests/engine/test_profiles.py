@@ -67,7 +67,18 @@ def test_a_profile_that_cannot_be_written(tmp_path: Path) -> None:
         ({"prefill_recent_size": "wide"}, "prefill_recent_size must be 64 tokens"),
         ({"measured": "yesterday"}, "measured must hold"),
     ],
-    ids=["ragged", "above 1", "nan", "no rows", "other shape", "landed above 1", "fraction", "narrower", "words", "measured"],
+    ids=[
+        "ragged",
+        "above 1",
+        "nan",
+        "no rows",
+        "other shape",
+        "landed above 1",
+        "fraction",
+        "narrower",
+        "words",
+        "measured",
+    ],
 )
 def test_what_is_no_profile(changes: dict[str, object], said: str) -> None:
     data = yaml.safe_load(PROFILE.to_yaml()) | changes
