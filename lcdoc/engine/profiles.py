@@ -1,5 +1,6 @@
 """Head profiles: which heads of a model retrieve, as data, with how it was measured beside it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -82,6 +83,11 @@ class HeadProfile:
             rows = (", ".join(f"{number:.3f}" for number in row) for row in table or ())
             text += f"{name}:\n" + "".join(f"  - [{row}]\n" for row in rows) if table else ""
         return text
+
+    @property
+    def sha256(self) -> str:
+        """Of the profile as its file has it."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Replaces the file in one step. Raises LcdocError where it can't be written."""

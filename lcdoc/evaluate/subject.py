@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.profiles import load_profile
 from lcdoc.engine.sampling import Sampler
 from lcdoc.evaluate.modes import STOCK, AnyReader, first_rung, open_reader, stock_attention
 from lcdoc.evaluate.report import new_report
@@ -89,7 +91,8 @@ class Subject:
                 "chunk_tokens": own.chunk_tokens,
                 "sink_size": own.sink_size,
                 "recent_size": own.recent_size,
-                "profile": own.profile,
+                "profile": Path(own.profile).stem if own.profile else None,
+                "profile_sha256": load_profile(own.profile).sha256 if own.profile else None,
                 "streaming": own.streaming,
                 "stock_attention": stock_attention(model_class),
             }

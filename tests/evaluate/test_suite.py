@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from lcdoc.cli.display import Quiet
 from lcdoc.cli.evaluate import run_suite
 from lcdoc.config import ReadSettings
+from lcdoc.engine.profiles import HeadProfile
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.grid import Grid
 from lcdoc.evaluate.needle import NeedleTest
@@ -208,6 +210,23 @@ def test_a_file_that_is_no_result_is_refused_and_left_alone(
     with pytest.raises(UsageError, match=r"notes\.txt is no result of this suite"):
         run_suite(lambda: needle(str(tiny_model)), str(tiny_model), Said(), path, str)
     assert path.read_bytes() == content
+
+
+def test_a_profile_that_was_written_anew_is_a_difference(tiny_model: Path, tmp_path: Path) -> None:
+    profile = HeadProfile("tiny", ((0.0, 1.0),) * 2, 4, 32, "made up")
+
+    def suite() -> Suite[Any]:
+        settings = ReadSettings(model=str(tiny_model), profile=str(tmp_path / "tiny.yaml"))
+        return NeedleTest(settings, Grid((200,), 1, 1, ("duo",)))
+
+    profile.save(tmp_path / "tiny.yaml")
+    first = suite()
+    next(first.run())
+    write_report(tmp_path / "result.json", first.report())
+    suite().resume(tmp_path / "result.json")
+    replace(profile, gates=((1.0, 0.0),) * 2).save(tmp_path / "tiny.yaml")
+    with pytest.raises(UsageError, match="was measured with settings.profile_sha256 "):
+        suite().resume(tmp_path / "result.json")
 
 
 def test_a_date_is_no_difference(held: Path, tiny_model: Path) -> None:
