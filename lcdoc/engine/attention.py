@@ -12,15 +12,14 @@ from transformers import AttentionInterface
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.cache import Buffer, layer_of
 from lcdoc.engine.evicting_buffer import EvictingBuffer
+from lcdoc.engine.grouped_attention import attend_grouped
+from lcdoc.engine.grouped_buffer import GroupedBuffer
 from lcdoc.engine.paged_buffer import PagedBuffer
+from lcdoc.engine.parts import Part, attend_causal
+from lcdoc.engine.window_attention import attend_window
 from lcdoc.kernels.attend import attend, merge
 
 IMPLEMENTATION = "lcdoc"
-
-# Queries of a streaming group are attended in blocks of this many, so that work stays near the window's size.
-QUERY_BLOCK_TOKENS = 256
-
-Part = tuple[torch.Tensor, torch.Tensor]
 
 
 def register() -> str:
@@ -101,11 +100,13 @@ def attend_buffer(
     Returns output [1, heads, length, head_dim] and log-sum-exp [1, heads, length].
     """
     if isinstance(buffer, SinkWindowBuffer):
-        return _attend_window(query, keys, values, buffer, scale, softcap)
+        return attend_window(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, PagedBuffer):
         return _attend_pages(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, EvictingBuffer):
         return _attend_kept(query, keys, values, buffer, scale, softcap)
+    if isinstance(buffer, GroupedBuffer):
+        return attend_grouped(query, keys, values, buffer, scale, softcap)
     return _attend_full(query, keys, values, buffer, scale, softcap)
 
 
@@ -123,7 +124,7 @@ def _attend_full(
     held_keys, held_values = buffer.held()
     if num_new == 1:
         return attend(query, held_keys, held_values, scale=scale, softcap=softcap)
-    return _attend_causal(query, held_keys, held_values, num_past, scale, softcap)
+    return attend_causal(query, held_keys, held_values, num_past, scale, softcap)
 
 
 def _attend_pages(
@@ -158,7 +159,7 @@ def _attend_kept(
     if keys.shape[2] == 1:
         recent = attend(query, *buffer.tail(), scale=scale, softcap=softcap)
     else:
-        recent = _attend_causal(query, *buffer.tail(), num_tail, scale, softcap)
+        recent = attend_causal(query, *buffer.tail(), num_tail, scale, softcap)
     whole = [recent]
     dropped = buffer.attend_dropped(query, scale, softcap)
     whole += [dropped] if dropped else []
@@ -172,88 +173,3 @@ def _attend_kept(
         outputs.append(output)
         lses.append(lse)
     return torch.cat(outputs, dim=1), torch.cat(lses, dim=1)
-
-
-def _attend_causal(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    num_past: int,
-    scale: float,
-    softcap: float | None,
-) -> Part:
-    """The first num_past keys are seen by all queries, the others causally."""
-    new_keys, new_values = keys[:, :, num_past:], values[:, :, num_past:]
-    parts = [attend(query, new_keys, new_values, scale=scale, causal=True, softcap=softcap)]
-    if num_past:
-        past_keys, past_values = keys[:, :, :num_past], values[:, :, :num_past]
-        parts.append(attend(query, past_keys, past_values, scale=scale, softcap=softcap))
-    return merge(parts)
-
-
-def _attend_window(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    buffer: SinkWindowBuffer,
-    scale: float,
-    softcap: float | None,
-) -> Part:
-    """The query at position p sees the sinks and positions p - recent_size + 1 .. p, however the text is chunked."""
-    num_new, num_past = keys.shape[2], buffer.seen_tokens
-    if num_new == 1:
-        buffer.append(keys, values)
-        return attend(query, *buffer.held(), scale=scale, softcap=softcap)
-    first, past_keys, past_values = buffer.ordered()
-    run_keys = torch.cat((past_keys, keys), dim=2)  # positions first .. num_past + num_new - 1
-    run_values = torch.cat((past_values, values), dim=2)
-    sink_size, window = buffer.sink_size, buffer.recent_size
-    sinks = (run_keys[:, :, :sink_size], run_values[:, :, :sink_size]) if first == 0 else buffer.sinks()
-    # Up to this position a query's window reaches back to the sinks: it sees everything.
-    num_dense = min(max(sink_size + window - num_past, 0), num_new)
-    results = []
-    if num_dense:
-        stop = num_past + num_dense
-        part = run_keys[:, :, :stop], run_values[:, :, :stop]
-        results.append(_attend_causal(query[:, :, :num_dense], *part, num_past, scale, softcap))
-    block = max(1, min(QUERY_BLOCK_TOKENS, window - 1))
-    for start in range(num_dense, num_new, block):
-        rows = query[:, :, start : start + block]
-        position = num_past + start - first
-        results.append(_attend_band(rows, run_keys, run_values, sinks, position, window, scale, softcap))
-    buffer.append(keys, values)
-    outputs, lses = zip(*results, strict=True)
-    return torch.cat(outputs, dim=2), torch.cat(lses, dim=2)
-
-
-def _attend_band(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    sinks: Part,
-    start: int,
-    window: int,
-    scale: float,
-    softcap: float | None,
-) -> Part:
-    """A block of queries, the first at index start of keys, over the sinks and a window that moves with the query.
-
-    The window of the block is a parallelogram: a triangle that the queries leave one by one, a rectangle that
-    all see, and a causal triangle. The first, turned round, is causal too.
-    """
-    num_rows = query.shape[2]
-    edge, left = start - window + 1, start - window + 1 + (num_rows if num_rows > 1 else 0)
-
-    def span(first: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return keys[:, :, first:stop], values[:, :, first:stop]
-
-    parts = [attend(query, *span(start, start + num_rows), scale=scale, causal=num_rows > 1, softcap=softcap)]
-    if left < start:
-        parts.append(attend(query, *span(left, start), scale=scale, softcap=softcap))
-    if edge < left:
-        turned = [tensor.flip(2) for tensor in (query, *span(edge, left))]
-        output, lse = attend(*turned, scale=scale, causal=True, softcap=softcap)
-        parts.append((output.flip(2), lse.flip(2)))
-    if sinks[0].shape[2]:
-        parts.append(attend(query, *sinks, scale=scale, softcap=softcap))
-    return merge(parts)

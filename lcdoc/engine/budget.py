@@ -14,6 +14,7 @@ from lcdoc.engine.cache import Buffer, LayerCache
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.eviction.policy import CHUNK
+from lcdoc.engine.extension import Extension
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile
 
@@ -89,12 +90,12 @@ def kv_bytes(
     capacity_tokens: int,
     kv_dtype: str,
     eviction: Eviction | None = None,
+    extension: Extension | None = None,
 ) -> int:
     """Bytes of the cache's buffers for capacity_tokens, exactly as DocumentCache allocates them; with the window
     that streaming heads have while the document is read."""
-    return sum(
-        buffer.capacity_bytes for buffer in _buffers(shape, split, capacity_tokens, kv_dtype, eviction)
-    )
+    buffers = _buffers(shape, split, capacity_tokens, kv_dtype, eviction, extension)
+    return sum(buffer.capacity_bytes for buffer in buffers)
 
 
 def mark_bytes(
@@ -103,21 +104,26 @@ def mark_bytes(
     capacity_tokens: int,
     kv_dtype: str,
     eviction: Eviction | None = None,
+    extension: Extension | None = None,
 ) -> int:
     """Most bytes that the marks take which are made to go back to: before each chunk, and before its probes."""
     marks = 2 if eviction is not None and eviction.policy.listens != CHUNK else 1
-    return marks * sum(
-        buffer.mark_bytes for buffer in _buffers(shape, split, capacity_tokens, kv_dtype, eviction)
-    )
+    buffers = _buffers(shape, split, capacity_tokens, kv_dtype, eviction, extension)
+    return marks * sum(buffer.mark_bytes for buffer in buffers)
 
 
 def _buffers(
-    shape: ModelShape, split: HeadSplit, capacity_tokens: int, kv_dtype: str, eviction: Eviction | None
+    shape: ModelShape,
+    split: HeadSplit,
+    capacity_tokens: int,
+    kv_dtype: str,
+    eviction: Eviction | None,
+    extension: Extension | None,
 ) -> Iterator[Buffer]:
     """All buffers of a cache, on the meta device."""
     example = torch.empty(1, shape.num_kv_heads, 1, shape.head_dim, dtype=shape.dtype, device="meta")
     for layer_idx, window in enumerate(shape.windows):
-        layer = LayerCache(layer_idx, split, capacity_tokens, kv_dtype, eviction)
+        layer = LayerCache(layer_idx, split, capacity_tokens, kv_dtype, eviction, extension=extension)
         for _, buffer in layer.groups(example, example, window):
             yield buffer
 
@@ -192,13 +198,15 @@ class Rung:
 @dataclass(frozen=True)
 class Limits:
     """What the user fixed: choices that the ladder may not change. None leaves a choice to it. weights: how they are
-    stored, as the shape's weights_bytes has it. demand: what may be evicted."""
+    stored, as the shape's weights_bytes has it. demand: what may be evicted. extension: how positions go beyond
+    the model's window."""
 
     split: HeadSplit | None = None
     kv_dtype: str | None = None
     exact: bool = False
     weights: str = "model"
     demand: Demand | None = None
+    extension: Extension | None = None
 
 
 def ladder(
@@ -218,16 +226,16 @@ def ladder(
     base_bytes: what the process takes before the weights are loaded.
     """
     split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
-    demand = limits.demand
+    demand, extension = limits.demand, limits.extension
     share_given = demand is not None and demand.keep_tokens is not None
     num_heads = shape.num_open_heads
 
     def rung(name: str, eviction: Eviction | None = None, kv_dtype: str | None = None) -> Rung:
         kv_dtype = kv_dtype or stored
-        kv = kv_bytes(shape, split, capacity_tokens, kv_dtype, eviction)
+        kv = kv_bytes(shape, split, capacity_tokens, kv_dtype, eviction, extension)
         work = workspace_bytes(shape, min(chunk, capacity_tokens)) + eviction_bytes(shape, eviction)
         work += window_bytes(shape, split, capacity_tokens)
-        work += mark_bytes(shape, split, capacity_tokens, kv_dtype, eviction)
+        work += mark_bytes(shape, split, capacity_tokens, kv_dtype, eviction, extension)
         narrowed = narrowed_bytes(shape, split, capacity_tokens)
         peak = base_bytes + shape.weights_bytes + kv + work
         loss = "; ".join(
@@ -238,11 +246,12 @@ def ladder(
                     _heads_loss(split, num_heads),
                     _stored_loss(kv_dtype),
                     demand.loss(eviction) if demand else "",
+                    extension.loss if extension else "",
                 ),
             )
         )
         if name == "exact" and loss:
-            name = "as asked"
+            name = "beyond the window" if extension and loss == extension.loss else "as asked"
         return Rung(
             name, split, kv_dtype, chunk, kv, work, peak, loss, eviction=eviction, narrowed_bytes=narrowed
         )
@@ -292,9 +301,9 @@ def offloaded(
     for one layer stays, to stream the others through. None where that is not enough, or nothing is too much."""
     split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
     chunk = min(chunk_tokens, MIN_CHUNK_TOKENS)
-    kv = kv_bytes(shape, split, capacity_tokens, stored)
+    kv = kv_bytes(shape, split, capacity_tokens, stored, extension=limits.extension)
     work = workspace_bytes(shape, min(chunk, capacity_tokens)) + window_bytes(shape, split, capacity_tokens)
-    work += mark_bytes(shape, split, capacity_tokens, stored)
+    work += mark_bytes(shape, split, capacity_tokens, stored, extension=limits.extension)
     over = base_bytes + shape.weights_bytes + kv + work - budget_bytes
     if over <= 0 or not shape.layer_bytes:
         return
@@ -303,7 +312,8 @@ def offloaded(
         return
     off_bytes = layers * shape.layer_bytes
     peak = budget_bytes + over - off_bytes + shape.layer_bytes
-    loss = "; ".join(filter(None, (_heads_loss(split, shape.num_open_heads), _stored_loss(stored))))
+    beyond = limits.extension.loss if limits.extension else ""
+    loss = "; ".join(filter(None, (_heads_loss(split, shape.num_open_heads), _stored_loss(stored), beyond)))
     narrowed = narrowed_bytes(shape, split, capacity_tokens)
     yield Rung(
         "weights offloaded", split, stored, chunk, kv, work, peak, loss, layers, off_bytes, None, narrowed

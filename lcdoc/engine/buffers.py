@@ -1,6 +1,6 @@
 """Storage for the keys and values of one head group, allocated once.
 
-Keys arrive already rotated at their absolute positions and are never renumbered. Tensors are
+Keys arrive already rotated at their absolute positions. Tensors are
 [1, kv_heads, length, head_dim]; values may have a head_dim of their own. Every buffer can append the next tokens,
 mark a point and rewind to it, count the tokens that it still holds of a span, and tell in bytes what it holds
 (nbytes), what it was made for (capacity_bytes) and what a mark takes besides (mark_bytes).
@@ -9,6 +9,8 @@ mark a point and rewind to it, count the tokens that it still holds of a span, a
 from collections.abc import Iterator
 
 import torch
+
+from lcdoc.engine.rope import Rotation
 
 # Taken at a time where a buffer is moved into another.
 BLOCK_TOKENS = 1024
@@ -40,7 +42,7 @@ class FullBuffer:
             span = slice(start, min(start + BLOCK_TOKENS, self.seen_tokens))
             yield self.keys[:, :, span], self.values[:, :, span]
 
-    def mark(self) -> int:
+    def mark(self) -> object:
         return self.seen_tokens
 
     def rewind(self, mark: object) -> None:
@@ -71,9 +73,19 @@ class SinkWindowBuffer:
     attention without a mask does not depend on the order of its keys.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, sink_size: int, recent_size: int) -> None:
-        """keys, values: examples that give heads, head_dim, dtype and device."""
+    def __init__(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        sink_size: int,
+        recent_size: int,
+        reach: tuple[int, Rotation | None] | None = None,
+    ) -> None:
+        """keys, values: examples that give heads, head_dim, dtype and device. reach: given, so many tokens are the
+        farthest that a query stands from the first one, whatever its position, and the model's rotation, which moves
+        it there; without that the buffer can only be sized."""
         slots = sink_size + recent_size
+        self._reach = reach
         self.sink_size, self.recent_size = sink_size, recent_size
         self.keys = keys.new_empty(*keys.shape[:2], slots, keys.shape[-1])
         self.values = values.new_empty(*values.shape[:2], slots, values.shape[-1])
@@ -106,6 +118,16 @@ class SinkWindowBuffer:
 
     def sinks(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.keys[:, :, : self.sink_size], self.values[:, :, : self.sink_size]
+
+    def near_sinks(self, queries: torch.Tensor, first: int) -> torch.Tensor:
+        """queries: [1, heads, length, head_dim], the first at this position. Returns them as they see the sinks: where
+        they are, or no farther away than they may be."""
+        if self._reach is None or first + queries.shape[2] <= self._reach[0]:
+            return queries
+        farthest, rotation = self._reach[0] - 1, self._reach[1]
+        assert rotation is not None
+        positions = torch.arange(first, first + queries.shape[2], device=queries.device)
+        return rotation.turn(queries, positions.clamp(max=farthest) - positions)
 
     def ordered(self) -> tuple[int, torch.Tensor, torch.Tensor]:
         """First position, keys and values of the longest ordered run that ends with the last token seen:

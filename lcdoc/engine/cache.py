@@ -10,13 +10,15 @@ from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.allocation import choose_kept
+from lcdoc.engine.extension import Extension
+from lcdoc.engine.grouped_buffer import GroupedBuffer
 from lcdoc.engine.heads import HeadGroup, HeadSplit
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.rope import Rotation
 from lcdoc.errors import ModelError
 
 CacheMark = tuple[bool, list[list[object]]]
-Buffer = FullBuffer | SinkWindowBuffer | PagedBuffer | EvictingBuffer
+Buffer = FullBuffer | GroupedBuffer | SinkWindowBuffer | PagedBuffer | EvictingBuffer
 
 # How a retrieval head's keys and values may be stored; "model" is the dtype the model computes in.
 KV_BITS = {"bfloat16": 16, "int8": 8, "int4": 4}
@@ -40,9 +42,10 @@ class LayerCache(CacheLayerMixin):
         kv_dtype: str,
         eviction: Eviction | None = None,
         rotation: Rotation | None = None,
+        extension: Extension | None = None,
     ) -> None:
         super().__init__()
-        self.rotation = rotation
+        self.rotation, self.extension = rotation, extension
         self.layer_idx, self.split = layer_idx, split
         self.capacity_tokens, self.kv_dtype, self.eviction = capacity_tokens, kv_dtype, eviction
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
@@ -74,7 +77,11 @@ class LayerCache(CacheLayerMixin):
 
     def new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
         """keys, values: examples that give heads, head_dim, dtype and device."""
+        turning = self.extension if self.extension is not None and self.extension.turns else None
         if group.recent_size is None:
+            if turning is not None and turning.grouping is not None:
+                assert self.eviction is None and self.kv_dtype == "model"
+                return GroupedBuffer(keys, values, self.capacity_tokens, turning.grouping, self.rotation)
             bits = KV_BITS.get(self.kv_dtype)
             if self.eviction is not None and self.eviction.keep_tokens < self.capacity_tokens:
                 near = torch.bfloat16 if bits == 16 else keys.dtype
@@ -86,8 +93,12 @@ class LayerCache(CacheLayerMixin):
                 return PagedBuffer(keys, values, bits, self.capacity_tokens)
         elif group.sink_size + group.recent_size < self.capacity_tokens:
             most = self.capacity_tokens - group.sink_size
+            reach = None
+            if turning is not None and group.sink_size:
+                most = min(most, turning.window_tokens - group.sink_size)
+                reach = turning.window_tokens, self.rotation
             recent_size = min(group.prefill_recent_size or group.recent_size, most)
-            return SinkWindowBuffer(keys, values, group.sink_size, recent_size)
+            return SinkWindowBuffer(keys, values, group.sink_size, recent_size, reach)
         return FullBuffer(keys, values, self.capacity_tokens)
 
     @property
@@ -137,15 +148,17 @@ class DocumentCache(Cache):
         kv_dtype: str = "model",
         eviction: Eviction | None = None,
         rotation: Rotation | None = None,
+        extension: Extension | None = None,
     ) -> None:
         """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
         kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
         eviction: what retrieval heads may drop, when `evict` is called; None for nothing. rotation: the model's, needed
-        to close gaps; all heads must be retrieval heads then."""
+        to close gaps, where all heads must be retrieval heads, and by an extension that turns keys."""
         self.kv_dtype, self.eviction = kv_dtype, eviction
         self.narrowed = False  # whether the document is read, and with it the time of wider windows over
         layers: list[Any] = [
-            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation) for idx in range(num_layers)
+            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation, extension)
+            for idx in range(num_layers)
         ]
         super().__init__(layers=layers)
 

@@ -38,6 +38,7 @@ def _moved(
 ) -> LayerCache:
     """The layer that takes the old one's place. narrowed: whether the reading is over, and wider windows with it."""
     assert old.split.is_within(split), "a streaming head can't see again what it dropped"
+    assert old.extension is None or not old.extension.turns, "turned keys stay where they are"
     new = LayerCache(old.layer_idx, split, old.capacity_tokens, kv_dtype, eviction, old.rotation)
     stored_alike = (kv_dtype, eviction) == (old.kv_dtype, old.eviction)
     for group, buffer in old.buffers:

@@ -32,7 +32,8 @@ class HeadProfile:
     wider window of streaming heads while a document is read; None where it is recent_size. measured: the facts of the
     measuring, told as they are. windowed: layers that the model gives no more than a window, whose gates say nothing.
     landed: as gates, the share of heads on which less attention landed while passkeys were repeated; None where that
-    was not looked at.
+    was not looked at. rope: factors for each angle of the model's rotary embedding, which take it beyond its window, as
+    Extension has them; None where none were searched.
     """
 
     model: str
@@ -44,6 +45,7 @@ class HeadProfile:
     measured: Mapping[str, Any] | None = None
     windowed: frozenset[int] = frozenset()
     landed: tuple[tuple[float, ...], ...] | None = None
+    rope: Mapping[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, data: Any, origin: str) -> "HeadProfile":
@@ -61,11 +63,12 @@ class HeadProfile:
         wide = data.get("prefill_recent_size")
         if wide is not None and not (isinstance(wide, int) and wide >= sizes[1]):
             raise UsageError(f"{origin}: prefill_recent_size must be {sizes[1]} tokens (recent_size) or more")
-        measured = data.get("measured")
-        if measured is not None and not isinstance(measured, dict):
-            raise UsageError(f"{origin}: measured must hold 'name: value' lines")
+        measured, rope = data.get("measured"), data.get("rope")
+        for name, mapping in (("measured", measured), ("rope", rope)):
+            if mapping is not None and not isinstance(mapping, dict):
+                raise UsageError(f"{origin}: {name} must hold 'name: value' lines")
         source = str(data["source"])
-        return cls(str(data["model"]), gates, *sizes, source, wide, measured, landed=landed)
+        return cls(str(data["model"]), gates, *sizes, source, wide, measured, landed=landed, rope=rope)
 
     def to_yaml(self) -> str:
         """The profile as its file has it, a row of gates for each layer, to 3 decimals."""
@@ -77,8 +80,9 @@ class HeadProfile:
             "prefill_recent_size": self.prefill_recent_size,
         }
         text = "".join(_item(name, value) for name, value in facts.items() if value is not None)
-        if self.measured:
-            text += "measured:\n" + indent("".join(_item(*item) for item in self.measured.items()), "  ")
+        for name, mapping in (("measured", self.measured), ("rope", self.rope)):
+            if mapping:
+                text += f"{name}:\n" + indent("".join(_item(*item) for item in mapping.items()), "  ")
         for name, table in (("gates", self.gates), ("landed", self.landed)):
             rows = (", ".join(f"{number:.3f}" for number in row) for row in table or ())
             text += f"{name}:\n" + "".join(f"  - [{row}]\n" for row in rows) if table else ""

@@ -9,6 +9,7 @@ import torch
 from lcdoc.engine.cache import CacheMark, DocumentCache
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
+from lcdoc.engine.extension import Extension, extend_positions
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
 from lcdoc.engine.moving import is_moved, move
@@ -32,15 +33,22 @@ class Reader:
         chunk_tokens: int = 1024,
         kv_dtype: str = "model",
         eviction: Eviction | None = None,
+        extension: Extension | None = None,
     ) -> None:
-        """model: a transformers causal language model loaded with lcdoc's attention implementation.
+        """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
+        rotary embedding that the extension asks for, and must keep it while it reads.
         capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction:
         see DocumentCache."""
+        extend_positions(model, extension)
         self.model = model
         self.chunk_tokens = chunk_tokens
         num_layers = model.config.get_text_config().num_hidden_layers
-        rotation = Rotation.of(model) if eviction is not None and eviction.close_gaps else None
-        self.cache = DocumentCache(num_layers, split, capacity_tokens, kv_dtype, eviction, rotation)
+        closing = eviction is not None and eviction.close_gaps
+        turning = extension is not None and extension.turns
+        rotation = Rotation.of(model) if closing or turning else None
+        self.cache = DocumentCache(
+            num_layers, split, capacity_tokens, kv_dtype, eviction, rotation, extension
+        )
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
 
     @property

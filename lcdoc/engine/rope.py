@@ -1,5 +1,6 @@
 """A model's rotary embedding, as far as it is needed to turn stored keys to other positions (arXiv 2104.09864)."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,8 @@ class Rotation:
         frequencies = getattr(rotary, "inv_freq", None)
         if rotary is None or not isinstance(frequencies, torch.Tensor) or not _pairs_halves(rotary, model):
             raise ModelError(
-                "this model's positions can't be closed up after an eviction; read less than its window at once, or "
-                "choose another model"
+                "this model's keys can't be turned to other positions, so that none can be closed up or grouped; read "
+                "less than its window at once, or choose another model"
             )
         return cls(frequencies.float())
 
@@ -52,4 +53,21 @@ def _pairs_halves(rotary: Any, model: Any) -> bool:
     except TypeError:  # one that also wants to know the kind of layer
         return False
     first, second = cosine.chunk(2, dim=-1)
-    return bool(torch.equal(first, second))
+    return bool(torch.equal(first, second)) and _is_turned_in_halves(rotary, model)
+
+
+def _is_turned_in_halves(rotary: Any, model: Any) -> bool:
+    """Whether the model's own function turns as Rotation does: some pair neighbours, with cosines of halves. True where
+    it has no such function that could be asked."""
+    turn = getattr(sys.modules[type(model.get_decoder()).__module__], "apply_rotary_pos_emb", None)
+    if turn is None:
+        return True
+    positions = torch.arange(3, device=model.device)
+    cosine, sine = rotary(torch.zeros(1, 3, 1, device=model.device), positions[None])
+    example = torch.linspace(-1.0, 1.0, cosine[0].numel(), device=model.device).view(1, 1, *cosine.shape[1:])
+    try:
+        theirs, _ = turn(example, example, cosine, sine)
+    except TypeError:  # one that takes something else as well
+        return True
+    ours = Rotation(rotary.inv_freq.float()).turn(example, positions) * cosine[0, 0, 0]
+    return bool(torch.allclose(ours, theirs, atol=1e-4))

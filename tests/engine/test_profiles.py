@@ -43,8 +43,17 @@ def test_what_is_not_known_is_not_written(tmp_path: Path) -> None:
     assert load_profile(str(tmp_path / "tiny.yaml")) == bare
 
 
+def test_rope_factors_come_back_as_they_were_written(tmp_path: Path) -> None:
+    profile = replace(PROFILE, rope={"factors": [1.0, 2.5], "attention_factor": 1.1})
+    profile.save(tmp_path / "tiny.yaml")
+    assert load_profile(str(tmp_path / "tiny.yaml")) == profile
+    (tmp_path / "bad.yaml").write_text(PROFILE.to_yaml() + "rope: 3\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="rope must hold 'name: value' lines"):
+        load_profile(str(tmp_path / "bad.yaml"))
+
+
 def test_other_keys_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(PROFILE.to_yaml() + "rope: {factors: [1, 2]}\n", encoding="utf-8")
+    (tmp_path / "tiny.yaml").write_text(PROFILE.to_yaml() + "colour: {shades: [1, 2]}\n", encoding="utf-8")
     assert load_profile(str(tmp_path / "tiny.yaml")) == PROFILE
 
 
