@@ -32,6 +32,7 @@ EVICTION_POLICIES = (
     "reconstruct",
     "question",
 )
+EXTENSIONS = ("none", "auto", "pi", "ntk", "yarn", "longrope", "self-extend", "lm-infinite")
 KEEP_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%?)")
 STREAMING_PATTERN = re.compile(r"(\d+(?:\.\d+)?)%")
 COLORS = ("auto", "always", "never")
@@ -53,6 +54,8 @@ class ReadSettings:
     kv_dtype: how retrieval heads' keys and values are stored; "auto" leaves it to the budget.
     evict: who judges which keys and values are dropped; keep: how much of the document's stays, such as "25%" or
     "2000" tokens. Without either nothing is dropped unless the budget needs it.
+    extend: how positions go beyond the model's window, where a document is longer; None is "auto" for a reading and
+    "none" for an evaluation.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
     chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
     """
@@ -68,6 +71,7 @@ class ReadSettings:
     kv_dtype: str = "auto"
     evict: str | None = None
     keep: str | None = None
+    extend: str | None = None
     sink_size: int | None = None
     recent_size: int | None = None
     chunk_tokens: int = 1024
@@ -86,6 +90,8 @@ class ReadSettings:
         _check_choice("kv_dtype", self.kv_dtype, KV_DTYPES)
         if self.evict is not None:
             _check_choice("evict", self.evict, EVICTION_POLICIES)
+        if self.extend is not None:
+            _check_choice("extend", self.extend, EXTENSIONS)
         if self.keep is not None and not _is_share(self.keep):
             raise UsageError(
                 f"keep must be a share above 0% and below 100%, such as 25%, or tokens such as 2000, not {self.keep!r}"

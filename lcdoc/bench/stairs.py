@@ -9,7 +9,8 @@ from lcdoc.config import ReadSettings
 from lcdoc.documents.document import Document
 from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.models import layer_bytes, weights_bytes
-from lcdoc.tasks.plan import Need, fit_window, list_rungs
+from lcdoc.tasks.plan import list_rungs
+from lcdoc.tasks.room import Need, fit_window
 from lcdoc.tokens import Prompt, tokenize
 
 

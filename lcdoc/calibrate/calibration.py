@@ -23,7 +23,7 @@ from lcdoc.errors import DoesNotFitError
 from lcdoc.evaluate.haystack import Haystack
 from lcdoc.models import load_config, load_model, load_tokenizer, resolve
 from lcdoc.tasks.own_profile import user_profile_path, weights_sha256
-from lcdoc.tasks.plan import context_window
+from lcdoc.tasks.room import context_window
 
 IMPLEMENTATION = "lcdoc-calibrate"
 

@@ -32,7 +32,7 @@ class TokenCount:
 
     @property
     def fits(self) -> bool:
-        from lcdoc.tasks.plan import MIN_ANSWER_TOKENS
+        from lcdoc.tasks.room import MIN_ANSWER_TOKENS
 
         return self.tokens + MIN_ANSWER_TOKENS <= self.window
 
@@ -73,7 +73,7 @@ def _count_tokens(documents: list[Document], settings: Settings) -> tuple[TokenC
         if settings.read.model is not None:
             raise
         return None, str(error)
-    from lcdoc.tasks.plan import context_window
+    from lcdoc.tasks.room import context_window
     from lcdoc.tokens import tokenize
 
     tokenized = tokenize(load_tokenizer(files), documents)

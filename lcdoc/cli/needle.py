@@ -8,7 +8,7 @@ import typer
 from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
-from lcdoc.cli.reading import reading
+from lcdoc.cli.reading import extended_reading
 from lcdoc.cli.tables import Shaded, print_table, split_names, split_numbers
 from lcdoc.config import Settings
 from lcdoc.errors import UsageError
@@ -34,7 +34,7 @@ ExportFile = Annotated[
 ]
 
 
-@reading
+@extended_reading
 def needle_command(
     settings: Settings,
     lengths: Lengths = "1000,4000,7000",

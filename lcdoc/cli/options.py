@@ -56,6 +56,13 @@ Keep = Annotated[
     str | None,
     typer.Option(help="How much of the document's keys and values stays: 25%, or 2000 tokens of each head."),
 ]
+Extend = Annotated[
+    str | None,
+    typer.Option(
+        help="How a document longer than the model's window is read beyond it: none, pi, ntk, yarn, longrope, "
+        "self-extend, lm-infinite or auto."
+    ),
+]
 SinkSize = Annotated[int | None, typer.Option(help="First tokens that a streaming head keeps.")]
 RecentSize = Annotated[int | None, typer.Option(help="Last tokens that a streaming head keeps.")]
 ChunkTokens = Annotated[int | None, typer.Option(help="Tokens read at once.")]

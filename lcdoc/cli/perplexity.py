@@ -7,7 +7,7 @@ import typer
 from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
-from lcdoc.cli.reading import reading
+from lcdoc.cli.reading import extended_reading
 from lcdoc.cli.tables import print_table, split_names
 from lcdoc.config import Settings
 
@@ -19,7 +19,7 @@ ScoredTokens = Annotated[int, typer.Option(metavar="N", help="How many of them, 
 Windows = Annotated[int, typer.Option(metavar="N", help="Stretches of each text, spread evenly over it.")]
 
 
-@reading
+@extended_reading
 def perplexity_command(
     settings: Settings,
     length: Length = 4096,

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lcdoc.cli.plan_words import exact_line
+from lcdoc.engine.extension import Extension
 from lcdoc.tasks.answer import SCHEMA_VERSION
 from lcdoc.tasks.forecast import Forecast, Way
 
@@ -33,6 +34,7 @@ def report(forecast: Forecast) -> dict[str, Any]:
             "max_new": need.max_new_tokens,
             "capacity": forecast.capacity_tokens,
         },
+        "extension": forecast.extension and _extension(forecast.extension),
         "ways": [_way(way, forecast) for way in forecast.ways],
         "chosen": forecast.chosen and forecast.chosen.rung.name,
         "exact": None if forecast.exact is None else asdict(forecast.exact) | {"text": exact_line(forecast)},
@@ -40,6 +42,10 @@ def report(forecast: Forecast) -> dict[str, Any]:
         "notes": list(forecast.notes),
         "calibration": forecast.calibration and asdict(forecast.calibration),
     }
+
+
+def _extension(extension: Extension) -> dict[str, Any]:
+    return {"method": extension.method, "factor": extension.factor, "times": extension.times}
 
 
 def _way(way: Way, forecast: Forecast) -> dict[str, Any]:

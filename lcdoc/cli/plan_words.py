@@ -3,6 +3,7 @@
 import math
 
 from lcdoc.cli.measures import bytes_text, clock, count, ranges
+from lcdoc.engine.extension import Extension
 from lcdoc.engine.seconds import Seconds
 from lcdoc.tasks.forecast import Forecast
 
@@ -36,6 +37,20 @@ def exact_line(forecast: Forecast) -> str:
     elif not change.tokens:
         parts.append("a smaller --model: this one leaves no room for a document within the budget")
     return "to read it exactly: " + "; or ".join(parts)
+
+
+def extension_line(extension: Extension) -> str:
+    """ "the document takes 2.1 of the model's windows of 8,192 tokens: --extend self-extend, groups of 5 tokens"."""
+    applied = {
+        "pi": f", positions divided by {extension.factor:.2f}",
+        "ntk": f", alpha {extension.factor:.2f}",
+        "self-extend": f", groups of {extension.factor:.0f} tokens",
+        "lm-infinite": "",
+    }.get(extension.method, f", factor {extension.factor:.2f}")
+    return (
+        f"the document takes {extension.times:.1f} of the model's windows of {extension.window_tokens:,} tokens: "
+        f"--extend {extension.method}{applied}"
+    )
 
 
 def budget_text(size_bytes: int) -> str:

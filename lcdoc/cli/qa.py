@@ -8,7 +8,7 @@ import typer
 from lcdoc.cli import evaluate
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
-from lcdoc.cli.reading import reading
+from lcdoc.cli.reading import extended_reading
 from lcdoc.cli.tables import print_table, split_names
 from lcdoc.config import Settings
 
@@ -22,7 +22,7 @@ Limit = Annotated[
 ]
 
 
-@reading
+@extended_reading
 def qa_command(
     settings: Settings,
     file: File,

@@ -34,8 +34,8 @@ from lcdoc.evaluate.states import anisotropy, change, final_states, similarity
 from lcdoc.evaluate.subject import Sheet, Subject
 from lcdoc.evaluate.suite import Round, Suite
 from lcdoc.evaluate.templates import TEMPLATES, Needle, draw_needle
-from lcdoc.tasks.plan import context_window
 from lcdoc.tasks.progress import Observer
+from lcdoc.tasks.room import context_window
 
 SEGMENT_TOKENS = 128
 # Fewer replaced tokens than these are no far prefix.

@@ -10,10 +10,12 @@ from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.engine.eviction import POLICIES
+from lcdoc.engine.extension import Extension, extend_positions
 from lcdoc.engine.reader import Reader
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.stock import StockReader
-from lcdoc.tasks.plan import Need, list_rungs
+from lcdoc.tasks.plan import list_rungs
+from lcdoc.tasks.room import Need
 
 STOCK = "stock"
 ROUNDED = ("bfloat16", "int8", "int4")
@@ -98,8 +100,11 @@ def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     plain = replace(plain, sink_size=None, recent_size=None)
     if _evicts(mode):
         return replace(plain, mode="auto", kv_dtype="model", evict=name, keep=share, profile=settings.profile)
-    rounded = mode in ROUNDED
-    return replace(plain, mode="auto" if rounded else "exact", kv_dtype=mode if rounded else "model")
+    if mode in ROUNDED:
+        return replace(plain, mode="auto", kv_dtype=mode)
+    # Beyond the window nothing is exact, but as much is kept.
+    extends = settings.extend not in (None, "none")
+    return replace(plain, mode="auto" if extends else "exact", kv_dtype="model")
 
 
 def stock_attention(model: Any) -> str:
@@ -113,26 +118,39 @@ def switch(model: Any, mode: str) -> None:
 
 
 def first_rung(
-    shape: ModelShape, mode: str, settings: ReadSettings, capacity_tokens: int, need: Need | None = None
+    shape: ModelShape,
+    mode: str,
+    settings: ReadSettings,
+    capacity_tokens: int,
+    need: Need | None = None,
+    extension: Extension | None = None,
 ) -> Rung:
-    """How lcdoc reads in this mode. need: what will be read, for modes that evict.
+    """How lcdoc reads in this mode. need: what will be read, for modes that evict. extension: how positions go beyond
+    the window.
 
     Raises UsageError where the settings do not go with the mode.
     """
-    return next(list_rungs(settings_for(mode, settings), shape, capacity_tokens, base_bytes=0, need=need))
+    own = settings_for(mode, settings)
+    return next(list_rungs(own, shape, capacity_tokens, base_bytes=0, need=need, extension=extension))
 
 
 def open_reader(
-    model: Any, mode: str, settings: ReadSettings, capacity_tokens: int, need: Need | None = None
+    model: Any,
+    mode: str,
+    settings: ReadSettings,
+    capacity_tokens: int,
+    need: Need | None = None,
+    extension: Extension | None = None,
 ) -> AnyReader:
     """A reader in this mode, for capacity_tokens; the model is switched to the mode, and must stay so while it reads.
-    need, UsageError: see first_rung.
+    need, extension, UsageError: see first_rung.
     """
     switch(model, mode)
     if mode == STOCK:
+        extend_positions(model, None)
         return StockReader(model)
     shape = ModelShape.from_config(model.config, 0, model.dtype)
-    rung = first_rung(shape, mode, settings, capacity_tokens, need)
+    rung = first_rung(shape, mode, settings, capacity_tokens, need, extension)
     split = rung.split
     if mode.startswith(RANDOM):
         split = split.redrawn(shape.windows, shape.num_kv_heads, RANDOM_SEED)
@@ -143,4 +161,5 @@ def open_reader(
         chunk_tokens=rung.chunk_tokens,
         kv_dtype=rung.kv_dtype,
         eviction=rung.eviction,
+        extension=extension,
     )

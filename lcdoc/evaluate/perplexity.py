@@ -12,8 +12,8 @@ from lcdoc.evaluate.haystack import BOOKS, Haystack
 from lcdoc.evaluate.modes import check_modes
 from lcdoc.evaluate.subject import Sheet, Subject
 from lcdoc.evaluate.suite import Round, Suite
-from lcdoc.tasks.plan import context_window
 from lcdoc.tasks.progress import Observer
+from lcdoc.tasks.room import context_window
 
 EXACT = "exact"
 
@@ -84,10 +84,11 @@ class PerplexityTest(Suite[WindowCell]):
         where the model's window is."""
         self._stretches, self._subject = stretches, Subject(settings, stretches.modes)
         window = context_window(self._subject.config)
-        if stretches.length_tokens > window:
+        if not self._subject.reaches(stretches.length_tokens):
             raise DoesNotFitError(
                 f"the length is {stretches.length_tokens:,} tokens, but the model's window is {window:,} tokens; "
-                f"choose a shorter --length, or a model with a longer window with --model"
+                f"choose a shorter --length, a way beyond it with --extend, or a model with a longer window with "
+                f"--model"
             )
         books = [Haystack.open(name, self._subject.tokenizer) for name in stretches.books]
         self.windows = [window for book in books for window in make_windows(book, stretches)]

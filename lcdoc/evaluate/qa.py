@@ -14,7 +14,6 @@ from lcdoc.evaluate.items import Item, load_items
 from lcdoc.evaluate.modes import check_modes
 from lcdoc.evaluate.subject import Sheet, Subject
 from lcdoc.evaluate.suite import Round, Suite
-from lcdoc.tasks.plan import context_window
 from lcdoc.tasks.progress import Observer
 from lcdoc.tokens import tokenize
 
@@ -156,7 +155,7 @@ class QaTest(Suite[QaCell]):
         """Whether the text is short enough, and the window holds it with its question and the longest answer."""
         document_tokens = len(task.document_ids) - len(self._subject.prompt.head_ids())
         needed = len(task.document_ids) + len(task.question_ids) + ANSWER_TOKENS[task.item.metric]
-        return document_tokens <= self._plan.max_tokens and needed <= context_window(self._subject.config)
+        return document_tokens <= self._plan.max_tokens and self._subject.reaches(needed)
 
     def _sheet(self, group: list[Task], answer_tokens: int) -> Sheet:
         questions = [task.question_ids for task in group]

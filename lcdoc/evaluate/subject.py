@@ -2,23 +2,25 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.extension import Extension
 from lcdoc.engine.profiles import load_profile
 from lcdoc.engine.sampling import Sampler
-from lcdoc.evaluate.modes import STOCK, AnyReader, first_rung, open_reader, stock_attention
+from lcdoc.evaluate.modes import STOCK, AnyReader, first_rung, open_reader, settings_for, stock_attention
 from lcdoc.evaluate.report import new_report
 from lcdoc.models import choose_device, choose_dtype, load_config, load_model, load_tokenizer, resolve
 from lcdoc.models.support import supported_class
 from lcdoc.tasks.ask import stop_ids_of
+from lcdoc.tasks.extending import choose_extension
 from lcdoc.tasks.own_profile import with_own_profile
-from lcdoc.tasks.plan import Need, context_window, fit_window
 from lcdoc.tasks.progress import Observer, Progress, silent
+from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window, fit_window
 from lcdoc.tokens import Prompt
 
 
@@ -51,14 +53,13 @@ class Subject:
     def __init__(self, settings: ReadSettings, modes: Sequence[str]) -> None:
         """modes: in which it will read. Raises UsageError where the settings do not go with one of them."""
         self._files = resolve(settings.model)
-        self._settings = with_own_profile(settings, self._files)
+        self._settings, self._modes = with_own_profile(settings, self._files), tuple(modes)
         self.tokenizer, self.config = load_tokenizer(self._files), load_config(self._files)
-        shape = ModelShape.from_config(
-            self.config, 0, choose_dtype(settings.dtype, choose_device(settings.device))
-        )
+        dtype = choose_dtype(settings.dtype, choose_device(settings.device))
+        self._shape = ModelShape.from_config(self.config, 0, dtype)
         for mode in modes:
             if mode != STOCK:
-                first_rung(shape, mode, self._settings, context_window(self.config))
+                first_rung(self._shape, mode, self._settings, context_window(self.config))
         self.prompt = Prompt.from_tokenizer(self.tokenizer)
         self._model: Any = None
 
@@ -94,6 +95,7 @@ class Subject:
                 "profile": Path(own.profile).stem if own.profile else None,
                 "profile_sha256": load_profile(own.profile).sha256 if own.profile else None,
                 "streaming": own.streaming,
+                "extend": own.extend,
                 "stock_attention": stock_attention(model_class),
             }
         }
@@ -101,16 +103,39 @@ class Subject:
     def sheet(
         self, document_ids: Sequence[int], questions: Sequence[Sequence[int]], answer_tokens: int
     ) -> Sheet:
-        """Made with room as `lcdoc ask` would make it; DoesNotFitError where the model's window is smaller."""
+        """Made with room as `lcdoc ask` would make it; DoesNotFitError where the model's window is smaller, and the
+        settings don't say how positions go beyond it."""
         longest = max(map(len, questions))
+        asked_tokens = len(document_ids) + longest
+        needed = asked_tokens + max(answer_tokens, MIN_ANSWER_TOKENS)
+        if asked_tokens + MIN_ANSWER_TOKENS > context_window(self.config) and self.reaches(needed):
+            return Sheet(document_ids, tuple(questions), needed)
         room = fit_window(self.config, Need(len(document_ids), longest, answer_tokens, False))
         return Sheet(document_ids, tuple(questions), room.capacity_tokens)
+
+    def reaches(self, length_tokens: int) -> bool:
+        """Whether a text of so many tokens is read in every mode: within the window, or beyond it as the settings say;
+        stock transformers never goes beyond. Raises UsageError and ModelError where these don't suit a mode."""
+        if length_tokens <= context_window(self.config):
+            return True
+        return all(self._extension(mode, length_tokens) is not None for mode in self._modes)
+
+    def _extension(self, mode: str, length_tokens: int) -> Extension | None:
+        """How a text of so many tokens is read; an evaluation goes beyond the window only where that is asked for."""
+        if mode == STOCK or self._settings.extend is None or length_tokens <= context_window(self.config):
+            return None
+        # A method may take its factors from the profile, whatever the heads do.
+        settings = replace(settings_for(mode, self._settings), profile=self._settings.profile)
+        return choose_extension(self.config, settings, length_tokens, self._shape)
 
     def read(self, mode: str, sheet: Sheet, observer: Observer = silent) -> AnyReader:
         """Opens a reader in this mode and reads the document. No suite reads one in any other way."""
         longest = max(map(len, sheet.questions), default=0)
         need = Need(len(sheet.document_ids), longest, 0, keep_turns=not longest)
-        reader = open_reader(self._model, mode, self._settings, sheet.capacity_tokens, need)
+        extension = self._extension(mode, sheet.capacity_tokens)
+        reader = open_reader(
+            self._model, mode, self._settings, sheet.capacity_tokens, need, extension=extension
+        )
         started = time.perf_counter()
 
         def on_chunk(done: int) -> None:

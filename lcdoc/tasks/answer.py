@@ -50,7 +50,7 @@ class Receipt:
     "streaming", and "window" for layers that the model itself gives no more than a window.
     num_heads: by kind of head, the number of (layer, KV head) pairs.
     positions: "native", "closed up" (what was kept moved to where others were dropped), or the method that extended
-    them. parts: 1, or the parts read apart and fused.
+    them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused.
     notes: every fallback taken and every approximation, one sentence each.
     """
 
@@ -66,6 +66,7 @@ class Receipt:
     num_heads: dict[str, int]
     pages_evicted: tuple[PageLoss, ...]
     positions: str = "native"
+    extended_times: float = 1.0
     parts: int = 1
     notes: tuple[str, ...] = ()
 
@@ -77,6 +78,8 @@ class PlanSummary:
     rung: the way of reading chosen for the budget. loss: what it gives up, in words; empty when exact.
     evict: the policy that judges which keys and values are dropped, and keep_tokens what each retrieval head holds
     of the document on average; None where all of it is kept.
+    extend: the method that takes positions beyond the model's window, extend_factor what it is applied with, and
+    extended_times how many windows long the text may be; None where they stay within it.
     recent_size: of streaming heads, and prefill_recent_size while the document is read; the peak is with the latter.
     predicted_peak_bytes: what the process will take of the device at most.
     """
@@ -94,6 +97,9 @@ class PlanSummary:
     num_retrieval_heads: int
     evict: str | None
     keep_tokens: int | None
+    extend: str | None
+    extend_factor: float | None
+    extended_times: float | None
     predicted_peak_bytes: int
 
 

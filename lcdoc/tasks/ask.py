@@ -15,9 +15,9 @@ from lcdoc.errors import DocumentError, DoesNotFitError, UsageError
 from lcdoc.models import loaded_bytes, stored_weights
 from lcdoc.tasks.answer import Answer, Citation, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
 from lcdoc.tasks.host import Host
-from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt
+from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tokens import Prompt, TextStream, tokenize
 
 # A question of a chat may be this long where nothing else says how long it will be.
@@ -69,6 +69,7 @@ class Reading:
             chunk_tokens=rung.chunk_tokens,
             kv_dtype=rung.kv_dtype,
             eviction=rung.eviction,
+            extension=self._plan.room.extension,
         )
         self._info = ModelInfo(host.files.name, host.dtype_name, context_window(host.config))
         self._bare: Mark | None = None  # the document read, nothing asked
@@ -201,6 +202,7 @@ class Reading:
             head_tokens=len(self._head_ids),
             tokens_read=self.tokens_read,
             notes=self._plan.notes,
+            extension=self._plan.room.extension,
         )
 
     def _step_down(self) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape
 from lcdoc.tasks.place import Place
-from lcdoc.tasks.plan import MIN_ANSWER_TOKENS, Need, list_rungs
+from lcdoc.tasks.plan import list_rungs
+from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need
 from lcdoc.tokens import TokenizedDocument
 
 # What a process takes before any weights differs a little from one run to the next.
@@ -74,6 +75,7 @@ def exactly(settings: ReadSettings) -> ReadSettings:
         kv_dtype="auto",
         evict=None,
         keep=None,
+        extend="none",
         profile=None,
         streaming=None,
         sink_size=None,

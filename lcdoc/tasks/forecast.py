@@ -15,6 +15,7 @@ from lcdoc.engine.calibration import (
     load_calibration,
     store_calibration,
 )
+from lcdoc.engine.extension import Extension
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
@@ -22,7 +23,8 @@ from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.place import Place
-from lcdoc.tasks.plan import Need, context_window, list_rungs, make_plan, settle
+from lcdoc.tasks.plan import list_rungs, make_plan
+from lcdoc.tasks.room import Need, context_window, settle
 from lcdoc.tasks.subject import Subject
 
 Say = Callable[[str], None]
@@ -40,8 +42,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Forecast:
-    """weights_bytes: as they are loaded. ways: the least lossy first. chosen: that which `ask` would take; None where
-    none fits, and refusal says why. exact: what would make an exact reading fit; None where the chosen way is exact.
+    """weights_bytes: as they are loaded. extension: how positions go beyond the window. ways: the least lossy first.
+    chosen: that which `ask` would take; None where none fits, and refusal says why. exact: what would make an exact
+    reading fit; None where the chosen way is exact.
     """
 
     subject: Subject
@@ -51,6 +54,7 @@ class Forecast:
     weights_bytes: int
     window: int
     capacity_tokens: int
+    extension: Extension | None
     ways: tuple[Way, ...]
     chosen: Way | None
     refusal: str | None
@@ -73,7 +77,7 @@ def make_forecast(
     need = Need(subject.document_tokens, subject.prompt_tokens, max_new_tokens, keep_turns=False)
     all_tokens = need.document_tokens + need.prompt_tokens + max_new_tokens
     config, window, notes = subject.config, context_window(subject.config), []
-    if not subject.installed and all_tokens > window:
+    if not subject.installed and all_tokens > window and settings.extend is None:
         config = _with_window(config, all_tokens)
         notes.append(f"the model's window is {window:,} tokens; this plans as if it were extended")
     own_bytes = weights_bytes(config, place.dtype)
@@ -87,12 +91,14 @@ def make_forecast(
     try:
         need, room = settle(config, settings, need, shape)
         notes += [room.note] if room.note else []
-        sizes = {"base_bytes": place.base_bytes, "budget_bytes": place.budget_bytes}
-        chosen = make_plan(config, settings, need, shape, **sizes).rung
+        limits = {"base_bytes": place.base_bytes, "budget_bytes": place.budget_bytes}
+        chosen = make_plan(config, settings, need, shape, **limits).rung
     except DoesNotFitError as error:
         refusal = str(error)
     capacity_tokens = room.capacity_tokens if room else all_tokens
-    rungs = list(list_rungs(settings, shape, capacity_tokens, place.base_bytes, place.budget_bytes, need))
+    extension = room.extension if room else None
+    sizes = capacity_tokens, place.base_bytes, place.budget_bytes
+    rungs = list(list_rungs(settings, shape, *sizes, need, extension))
     exact = None
     if chosen is None or chosen.loss:
         binding = window if subject.installed else None
@@ -119,6 +125,7 @@ def make_forecast(
         weights_bytes=shape.weights_bytes,
         window=window,
         capacity_tokens=capacity_tokens,
+        extension=extension,
         ways=ways,
         chosen=next((way for way in ways if way.rung == chosen), None),
         refusal=refusal,

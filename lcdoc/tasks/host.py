@@ -19,7 +19,8 @@ from lcdoc.models import (
     weights_bytes,
 )
 from lcdoc.tasks.own_profile import with_own_profile
-from lcdoc.tasks.plan import Need, Plan, make_plan
+from lcdoc.tasks.plan import Plan, make_plan
+from lcdoc.tasks.room import Need
 
 
 class Host:

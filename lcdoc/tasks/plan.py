@@ -9,11 +9,14 @@ from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import Limits, ModelShape, Rung, kv_bytes, ladder, offloaded
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.eviction.demand import Demand
+from lcdoc.engine.extension import Extension
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.models import stored_weights
 from lcdoc.tasks.answer import PlanSummary
+from lcdoc.tasks.extending import bounded_split
+from lcdoc.tasks.room import Need, Room, settle
 
 DEFAULT_SINK_SIZE = 64
 DEFAULT_RECENT_SIZE = 256
@@ -24,32 +27,6 @@ QUESTION_POLICY, BLIND_POLICY = "question", "reconstruct"
 # More heads stream after a failed allocation where that frees at least this share of keys and values: for each head a
 # step of its own would fail a chunk each.
 STREAMING_STEP = 0.1
-
-# Room that an answer must have for a document to count as fitting the window.
-MIN_ANSWER_TOKENS = 64
-
-
-@dataclass(frozen=True)
-class Need:
-    """What is to be read. prompt_tokens: all besides the document, for the longest question. keep_turns: whether a
-    chat will need the rest of the window. close_gaps_within: the window that what is kept must fit, where the document
-    does not."""
-
-    document_tokens: int
-    prompt_tokens: int
-    max_new_tokens: int
-    keep_turns: bool
-    close_gaps_within: int | None = None
-
-
-@dataclass(frozen=True)
-class Room:
-    """What the model's window leaves. capacity_tokens: what the cache is made for. max_new_tokens: the longest answer
-    that still fits. note: what to tell of that, or None."""
-
-    capacity_tokens: int
-    max_new_tokens: int
-    note: str | None
 
 
 @dataclass(frozen=True)
@@ -68,9 +45,9 @@ class Plan:
 
     @property
     def summary(self) -> PlanSummary:
-        rung, split = self.rung, self.rung.split
+        rung, split, extension = self.rung, self.rung.split, self.room.extension
         return PlanSummary(
-            mode=_mode(rung, self.settings),
+            mode=_mode(rung, self.settings, self.room),
             rung=rung.name,
             loss=rung.loss,
             chunk_tokens=rung.chunk_tokens,
@@ -85,6 +62,9 @@ class Plan:
             num_retrieval_heads=self.shape.num_open_heads - split.num_streaming_heads,
             evict=rung.eviction.policy.name if rung.eviction else None,
             keep_tokens=rung.eviction.keep_tokens if rung.eviction else None,
+            extend=extension.method if extension else None,
+            extend_factor=extension.factor if extension else None,
+            extended_times=extension.times if extension else None,
             predicted_peak_bytes=rung.peak_bytes,
         )
 
@@ -122,6 +102,8 @@ class Plan:
             held_bytes = now.kv_bytes - (now.narrowed_bytes if narrowed else 0)
             if self._bytes_before_eviction(rung, seen_tokens, narrowed) > held_bytes:
                 return False
+        turns = self.room.extension is not None and self.room.extension.turns
+        moving = moving and not turns  # keys that were turned can't go elsewhere
         return moving or (not more and (rung.kv_dtype, rung.eviction) == (now.kv_dtype, now.eviction))
 
     def _more_streaming(self, rung: Rung) -> int:
@@ -160,7 +142,8 @@ def make_plan(
     """
     need, room = settle(config, settings, need, shape)
     chosen, least = None, None
-    rungs = list_rungs(settings, shape, room.capacity_tokens, base_bytes, budget_bytes, need)
+    sizes = room.capacity_tokens, base_bytes, budget_bytes
+    rungs = list_rungs(settings, shape, *sizes, need, room.extension)
     for rung in rungs:
         if rung.peak_bytes <= budget_bytes:
             chosen = rung
@@ -171,7 +154,8 @@ def make_plan(
         raise DoesNotFitError(
             f"reading {need.document_tokens:,} tokens needs {_gigabytes(least.peak_bytes)} at the least "
             f"({least.name}; weights {_gigabytes(shape.weights_bytes)}), but the budget is "
-            f"{_gigabytes(budget_bytes)}; raise --budget, choose pages with --pages, or a smaller --model"
+            f"{_gigabytes(budget_bytes)}; raise --budget, {_instead(room)}choose pages with --pages, or a smaller "
+            f"--model"
         )
     return Plan(chosen, rungs, room, settings, shape, budget_bytes, _is_rounded(chosen, shape))
 
@@ -183,17 +167,21 @@ def list_rungs(
     base_bytes: int,
     budget_bytes: int | None = None,
     need: Need | None = None,
+    extension: Extension | None = None,
 ) -> Iterator[Rung]:
     """The ladder under the user's settings, lazily. budget_bytes: given, weights may stay off the device to keep to
-    it. need: what is to be read; without it nothing is evicted."""
+    it. need: what is to be read; without it nothing is evicted. extension: how positions go beyond the window."""
     profile = _profile(settings, shape)
     weights = stored_weights(settings.weights, shape.dtype)
     if settings.mode == "exact" and weights != "model":
         raise UsageError(f"--mode exact keeps the model's own numbers; it can't go with --weights {weights}")
-    demand = _demand(settings, need, capacity_tokens) if need else None
+    turns = extension is not None and extension.turns
+    demand = _demand(settings, need, capacity_tokens) if need and not turns else None
     if demand is not None and profile is not None:
         demand = replace(demand, head_weights=profile.head_weights)
-    limits = replace(_limits(settings, shape, profile), weights=weights, demand=demand)
+    limits = replace(
+        _limits(settings, shape, profile, extension), weights=weights, demand=demand, extension=extension
+    )
     sizes = {
         "capacity_tokens": capacity_tokens,
         "chunk_tokens": settings.chunk_tokens,
@@ -207,46 +195,13 @@ def list_rungs(
     return chain(resident, offloaded(shape, **sizes, budget_bytes=budget_bytes, limits=limits))
 
 
-def settle(config: Any, settings: ReadSettings, need: Need, shape: ModelShape) -> tuple[Need, Room]:
-    """The room there is, and the need with what has to fit the window where the document does not: with --evict or
-    --keep a text of any length is read, and what is kept of it closes up. Else raises as fit_window does."""
-    window = context_window(config)
-    longer = need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS > window
-    asked = settings.evict is not None or settings.keep is not None
-    retrieving = settings.mode == "auto" and not any(shape.windows)
-    if not (longer and asked and retrieving):
-        return need, fit_window(config, need)
-    after = need.prompt_tokens + need.max_new_tokens
-    if need.keep_turns:
-        after = max(after, window // 4)
-    note = f"the document is longer than the model's window of {window:,} tokens: what is kept of it moved up"
-    return replace(need, close_gaps_within=window), Room(
-        need.document_tokens + after, need.max_new_tokens, note
-    )
-
-
-def fit_window(config: Any, need: Need) -> Room:
-    """The room there is in the model's window; DoesNotFitError where there is too little."""
-    window = context_window(config)
-    needed = need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS
-    if needed > window:
-        raise DoesNotFitError(
-            f"the document has {need.document_tokens:,} tokens and the question and answer need "
-            f"{needed - need.document_tokens:,} more, but the model's window is {window:,} tokens; "
-            f"--keep {window // 2} reads it all and holds what matters most; or choose pages with --pages, or a model "
-            f"with a longer window with --model"
-        )
-    room, max_new_tokens, note = window - need.document_tokens - need.prompt_tokens, need.max_new_tokens, None
-    if room < max_new_tokens:
-        note = f"the answer is limited to {room:,} tokens: the model's window leaves no more"
-        max_new_tokens = room
-    used = need.document_tokens + need.prompt_tokens + max_new_tokens
-    return Room(window if need.keep_turns else used, max_new_tokens, note)
-
-
-def _limits(settings: ReadSettings, shape: ModelShape, profile: HeadProfile | None) -> Limits:
+def _limits(
+    settings: ReadSettings, shape: ModelShape, profile: HeadProfile | None, extension: Extension | None
+) -> Limits:
     """What the settings take out of the ladder's hands."""
     kv_dtype = None if settings.kv_dtype == "auto" else settings.kv_dtype
+    if extension is not None and extension.grouping is not None:
+        kv_dtype = "model"
     sizes = settings.sink_size, settings.recent_size
     if settings.mode in ("auto", "exact") and sizes != (None, None):
         raise UsageError(f"sink and recent sizes belong to --mode stream or duo, not {settings.mode}")
@@ -260,6 +215,10 @@ def _limits(settings: ReadSettings, shape: ModelShape, profile: HeadProfile | No
                 f"--mode exact keeps the model's own numbers; it can't go with --kv-dtype {kv_dtype}"
             )
         return Limits(HeadSplit.exact(), "model", exact=True)
+    if extension is not None and extension.method == "lm-infinite":
+        if settings.mode == "stream" and settings.recent_size is None:
+            settings = replace(settings, recent_size=DEFAULT_RECENT_SIZE)
+        return Limits(bounded_split(settings, shape, extension.window_tokens), kv_dtype)
     if settings.mode == "stream":
         sink_size = DEFAULT_SINK_SIZE if settings.sink_size is None else settings.sink_size
         recent_size = settings.recent_size or DEFAULT_RECENT_SIZE
@@ -336,14 +295,18 @@ def _profile(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
     return profile.for_windows(shape.windows)
 
 
-def context_window(config: Any) -> int:
-    """Tokens that the model was trained to attend over."""
-    return int(config.get_text_config().max_position_embeddings)
+def _instead(room: Room) -> str:
+    """What needs less memory than extended positions do."""
+    if room.extension is None:
+        return ""
+    return f"take --keep {room.extension.window_tokens // 2} to hold what matters most, "
 
 
-def _mode(rung: Rung, settings: ReadSettings) -> str:
+def _mode(rung: Rung, settings: ReadSettings, room: Room) -> str:
     if settings.mode != "auto":
         return settings.mode
+    if room.extension is not None and room.extension.method == "lm-infinite":
+        return "stream"
     if rung.eviction is not None:
         return "evict"
     return "duo" if rung.split.num_streaming_heads else "exact"

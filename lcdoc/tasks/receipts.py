@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lcdoc.documents.document import Document
 from lcdoc.engine.cache import DocumentCache
+from lcdoc.engine.extension import Extension
 from lcdoc.tasks.answer import PageLoss, Receipt, UnreadPage
 from lcdoc.tokens import TokenizedDocument
 
@@ -20,8 +21,11 @@ def make_receipt(
     head_tokens: int,
     tokens_read: int,
     notes: Sequence[str],
+    extension: Extension | None = None,
 ) -> Receipt:
-    """rounded: whether weights, or keys and values, are stored with fewer bits than the model computes in.
+    """extension: how positions went beyond the model's window.
+
+    rounded: whether weights, or keys and values, are stored with fewer bits than the model computes in.
 
     head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
     failed = [
@@ -44,7 +48,7 @@ def make_receipt(
     losses = _page_losses(tokens, cache, head_tokens, tokens_read)
     pages_total = sum(doc.num_pages for doc in documents)
     return Receipt(
-        exact=not (failed or cut_short or losses or rounded),
+        exact=not (failed or cut_short or losses or rounded or extension),
         mode=mode,
         tokens_total=len(tokens.token_ids),
         tokens_read=tokens_read,
@@ -55,9 +59,16 @@ def make_receipt(
         kv_share_kept=kept,
         num_heads=num_heads,
         pages_evicted=losses,
-        positions="closed up" if cache.eviction is not None and cache.eviction.close_gaps else "native",
+        positions=_positions(cache, extension),
+        extended_times=extension.times if extension else 1.0,
         notes=tuple(notes),
     )
+
+
+def _positions(cache: DocumentCache, extension: Extension | None) -> str:
+    if extension is not None:
+        return extension.method
+    return "closed up" if cache.eviction is not None and cache.eviction.close_gaps else "native"
 
 
 def _missing(document: Document) -> list[int]:

@@ -15,7 +15,8 @@ from lcdoc.documents import load_document
 from lcdoc.engine.budget import ModelShape
 from lcdoc.errors import DoesNotFitError
 from lcdoc.tasks.ask import Reading
-from lcdoc.tasks.plan import Need, Plan, make_plan
+from lcdoc.tasks.plan import Plan, make_plan
+from lcdoc.tasks.room import Need
 
 SPECIALS = ["<|im_start|>", "<|im_end|>"]
 TEMPLATE = (

@@ -11,7 +11,8 @@ from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.models import layer_bytes, weights_bytes
-from lcdoc.tasks.plan import Need, Plan, list_rungs, make_plan
+from lcdoc.tasks.plan import Plan, list_rungs, make_plan
+from lcdoc.tasks.room import Need
 
 CONFIG = LlamaConfig(
     vocab_size=64,
