@@ -21,7 +21,7 @@ GATE_THRESHOLD = 0.5
 WEIGHT_POWER = 8
 
 # Gates in the same one of so many steps are told apart by what landed: training leaves them that far from settled.
-GATE_STEPS = 10
+GATE_STEPS = 20
 
 
 @dataclass(frozen=True)

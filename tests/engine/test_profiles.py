@@ -102,7 +102,7 @@ def test_the_lowest_gates_stream_first() -> None:
 
 
 def test_what_landed_decides_between_gates_that_are_alike() -> None:
-    looked = HeadProfile("m", ((1.0, 0.9, 0.46), (0.95, 0.899, 0.54)), 4, 64, "made up")
+    looked = HeadProfile("m", ((1.0, 0.96, 0.46), (0.98, 0.899, 0.54)), 4, 64, "made up")
     assert looked.order == [(0, 2), (1, 2), (1, 1), (0, 1), (1, 0), (0, 0)]
     looked = replace(looked, landed=((0.2, 0.4, 1.0), (0.0, 0.6, 0.8)))
     assert looked.order == [(0, 2), (1, 2), (1, 1), (1, 0), (0, 0), (0, 1)]
