@@ -12,12 +12,13 @@ from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.profiles import load_profile
 from lcdoc.engine.sampling import Sampler
+from lcdoc.errors import UsageError
 from lcdoc.evaluate.modes import STOCK, AnyReader, first_rung, open_reader, settings_for, stock_attention
 from lcdoc.evaluate.report import new_report
 from lcdoc.models import choose_device, choose_dtype, load_config, load_model, load_tokenizer, resolve
 from lcdoc.models.support import supported_class
 from lcdoc.tasks.ask import stop_ids_of
-from lcdoc.tasks.extending import choose_extension
+from lcdoc.tasks.extending import NONE, choose_extension
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window, fit_window
@@ -110,14 +111,21 @@ class Subject:
         needed = asked_tokens + max(answer_tokens, MIN_ANSWER_TOKENS)
         if asked_tokens + MIN_ANSWER_TOKENS > context_window(self.config) and self.reaches(needed):
             return Sheet(document_ids, tuple(questions), needed)
-        room = fit_window(self.config, Need(len(document_ids), longest, answer_tokens, False))
+        advice = "--extend auto reads it all at a loss, " if self._settings.extend is None else ""
+        room = fit_window(self.config, Need(len(document_ids), longest, answer_tokens, False), advice)
         return Sheet(document_ids, tuple(questions), room.capacity_tokens)
 
     def reaches(self, length_tokens: int) -> bool:
-        """Whether a text of so many tokens is read in every mode: within the window, or beyond it as the settings say;
-        stock transformers never goes beyond. Raises UsageError and ModelError where these don't suit a mode."""
-        if length_tokens <= context_window(self.config):
+        """Whether a text of so many tokens is read in every mode: within the window, or beyond it as the settings say.
+        Raises UsageError and ModelError where these don't suit a mode; stock transformers never goes beyond."""
+        window = context_window(self.config)
+        if length_tokens <= window:
             return True
+        if self._settings.extend not in (None, NONE) and STOCK in self._modes:
+            raise UsageError(
+                f"mode {STOCK} reads nothing beyond the model's window of {window:,} tokens; leave it out of --mode, "
+                f"or --extend {self._settings.extend}"
+            )
         return all(self._extension(mode, length_tokens) is not None for mode in self._modes)
 
     def _extension(self, mode: str, length_tokens: int) -> Extension | None:

@@ -326,6 +326,8 @@ def test_an_evaluation_goes_beyond_the_window_only_where_that_is_asked_for(tiny)
         PerplexityTest(settings, stretches)
     with pytest.raises(UsageError, match="can't go with --kv-dtype int8"):
         PerplexityTest(replace(settings, extend="self-extend"), stretches)
+    with pytest.raises(UsageError, match="mode stock reads nothing beyond the model's window of 512 tokens"):
+        PerplexityTest(replace(settings, extend="ntk"), replace(stretches, modes=("exact", "stock")))
     losses = []
     for extend in ("ntk", "self-extend"):
         modes = ("exact", "int8") if extend == "ntk" else ("exact",)
@@ -333,3 +335,14 @@ def test_an_evaluation_goes_beyond_the_window_only_where_that_is_asked_for(tiny)
         losses += [cell.loss for cell in test.run()]
         assert test.report()["settings"]["extend"] == extend
     assert len(set(losses)) == len(losses)
+
+
+def test_needles_are_looked_for_beyond_the_window_through_the_entry_point(call_lcdoc, tiny, tmp_path):
+    words = ("eval", "needle", "--model", tiny, "--lengths", "700", "--depths", "1", "--seeds", "1")
+    refused = call_lcdoc(*words, "--mode", "exact")
+    assert refused.returncode == 4 and "--extend auto reads it all at a loss" in refused.stderr
+    done = call_lcdoc(*words, "--mode", "exact", "--extend", "self-extend", "--json", tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert report["complete"] and report["settings"]["extend"] == "self-extend"
+    assert report["cells"][0]["prompt_tokens"] > 512
