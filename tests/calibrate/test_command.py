@@ -39,7 +39,7 @@ def test_training_writes_a_profile_that_reading_uses(run_lcdoc, tiny_model, tmp_
     result = run_lcdoc("calibrate", tiny_model, *SMALL, "-o", "tiny.yaml", "--png", "tiny.png")
     assert result.returncode == 0, result.stderr
     profile = load_profile(str(tmp_path / "tiny.yaml"))
-    assert (profile.sink_size, profile.recent_size, profile.prefill_recent_size) == (4, 32, 32)
+    assert (profile.sink_size, profile.recent_size, profile.prefill_recent_size) == (4, 32, 128)
     profile.check_shape(3, 2)
     gates = [gate for row in profile.gates for gate in row]
     assert 0 <= min(gates) < max(gates) <= 1
