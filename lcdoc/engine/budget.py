@@ -219,9 +219,9 @@ def ladder(
     profile: HeadProfile | None = None,
 ) -> Iterator[Rung]:
     """The ways to read, the least lossy first: exact, smaller chunks, bfloat16 keys and values where the model
-    computes in float32, streaming heads by lowest gate (with a profile, those below its threshold), 8 bits, 4 bits,
-    eviction. Where the user asks for eviction it comes instead of fewer bits; a share that is asked for goes with
-    every rung.
+    computes in float32, streaming heads by lowest gate (with a profile, those below its threshold, where that takes
+    less), 8 bits, 4 bits, eviction. Where the user asks for eviction it comes instead of fewer bits; a share that is
+    asked for goes with every rung.
 
     base_bytes: what the process takes before the weights are loaded.
     """
@@ -271,9 +271,14 @@ def ladder(
         stored = "bfloat16"
         yield rung("bfloat16 KV", given())
     if limits.split is None and profile is not None:
+        whole = rung("smallest so far", given())
         for count in range(1, profile.num_streaming + 1):
             split = profile.streaming(count)
-            yield rung(f"{count} streaming head{'s' if count > 1 else ''}", given())
+            streaming = rung(f"{count} streaming head{'s' if count > 1 else ''}", given())
+            if streaming.peak_bytes < whole.peak_bytes:
+                yield streaming
+            else:
+                split = whole.split  # a short text, all of which a streaming head would hold while it is read
     asked = demand is not None and demand.asked
     least = rung("smallest so far", given())
     if limits.kv_dtype is None and not asked:

@@ -1,6 +1,7 @@
 """Memory refused in the middle of a reading or an answer: the plan steps down, says so, and nothing is read twice."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -338,15 +339,17 @@ def test_a_chats_turns_are_not_given_to_streaming(reading_of, profile, monkeypat
     ids=["int8", "evicting-at-once", "evicting-half-read"],
 )
 def test_the_default_models_own_profile_is_gone_down_to_the_end(
-    reading_of, deep_folder, monkeypatch, settings, chunks, reached
+    reading_of, deep_folder, monkeypatch, tmp_path, settings, chunks, reached
 ):
-    reading = reading_of(model=str(deep_folder), profile="smollm2-135m-instruct", **settings)
+    own = replace(load_profile("smollm2-135m-instruct"), prefill_recent_size=None)  # the text is short
+    own.save(tmp_path / "own.yaml")
+    reading = reading_of(model=str(deep_folder), profile=str(tmp_path / "own.yaml"), **settings)
     assert reading.plan.rung == "exact"
     refusing = Refusing(reading, monkeypatch)
     refusing.when = lambda done: len(done) == chunks and reached not in reading.plan.rung
     answer = reading.ask(QUESTION, Sampling(max_new_tokens=4), lambda text: None)
     assert reached in answer.plan.rung and refusing.refused < 15
-    streaming = load_profile("smollm2-135m-instruct").num_streaming
+    streaming = own.num_streaming
     assert answer.receipt.num_heads == {"retrieval": 90 - streaming, "streaming": streaming}
     assert answer.plan.num_streaming_heads == streaming > 0
     assert {buffer.seen_tokens for _, buffer in reading._reader.cache.groups()} == {
@@ -373,6 +376,15 @@ def plan_of(settings: ReadSettings, document_tokens: int) -> Plan:
 def stepping_down(plan: Plan, seen_tokens: int) -> Iterator[Plan]:
     while (lesser := plan.step_down(seen_tokens)) is not None:
         yield (plan := lesser)
+
+
+def test_no_head_streams_over_a_text_that_it_would_hold_whole_while_reading() -> None:
+    plan = plan_of(ReadSettings(profile="smollm2-135m-instruct"), 500)
+    names = [rung.name for rung in plan.lesser]
+    assert "int8 KV" in names and not any("streaming" in name for name in names)
+    assert not any(rung.split.num_streaming_heads for rung in plan_of(plan.settings, 500).lesser)
+    longer = plan_of(plan.settings, 1000)
+    assert any(rung.split.num_streaming_heads for rung in longer.lesser)
 
 
 @pytest.mark.parametrize("seen_tokens", [0, 1000, 6000])
