@@ -383,7 +383,7 @@ def test_no_head_streams_over_a_text_that_it_would_hold_whole_while_reading() ->
     names = [rung.name for rung in plan.lesser]
     assert "int8 KV" in names and not any("streaming" in name for name in names)
     assert not any(rung.split.num_streaming_heads for rung in plan_of(plan.settings, 500).lesser)
-    longer = plan_of(plan.settings, 1000)
+    longer = plan_of(plan.settings, 3000)
     assert any(rung.split.num_streaming_heads for rung in longer.lesser)
 
 
