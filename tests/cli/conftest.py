@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = [sys.executable, "-m", "lcdoc"]
+SILENCE_S = 10.0
 DEADLINE_S = 180
 WINDOW = 300_000
 
@@ -94,10 +95,15 @@ class Terminal:
         os.write(self._main, text.encode())
 
     def interrupt(self) -> None:
-        """Ctrl-C, a human's moment later: Python's own input() lets a signal lie that comes in the instant between its
-        prompt and its waiting for keys, until the next key."""
-        time.sleep(0.3)
-        self.type("\x03")
+        """Ctrl-C, a human's moment later, and again where nothing comes of it: Python's own input() lets a signal lie,
+        until the next key, that comes in the instant between its prompt and its waiting for keys."""
+        moment = time.monotonic() + 0.3
+        while (left := moment - time.monotonic()) > 0:
+            self._read(left)
+        for _ in range(3):
+            self.type("\x03")
+            if select.select([self._main], [], [], SILENCE_S)[0]:
+                return
 
     def end(self) -> tuple[int, str]:
         """Waits for the end; the exit code and all of the screen since the last expect()."""
