@@ -41,9 +41,7 @@ class Need:
         """questions: all that are known to come; with none it is a chat."""
         lengths = (len(prompt.question_ids(question, first=True)) for question in questions)
         longest = max(lengths, default=CHAT_QUESTION_TOKENS)
-        return cls(
-            len(tokens.token_ids), len(prompt.head_ids()) + longest, max_new_tokens, not questions
-        )
+        return cls(len(tokens.token_ids), len(prompt.head_ids()) + longest, max_new_tokens, not questions)
 
     @property
     def least_tokens(self) -> int:
