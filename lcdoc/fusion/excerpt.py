@@ -28,21 +28,19 @@ def choose(spans: Sequence[Span], scores: Sequence[float], max_tokens: int) -> l
     return chosen
 
 
-def excerpt(chosen: Sequence[Span]) -> list[Document]:
-    """The documents of the spans, in order; an ellipsis stands wherever something was left out between two."""
+def excerpt(documents: Sequence[Document], chosen: Sequence[Span]) -> list[Document]:
+    """The documents with what was chosen alone, in order; an ellipsis stands wherever something was left out between
+    two spans of one. A document of which nothing was chosen has no pages left."""
     spans = sorted(chosen, key=lambda span: span.start)
-    documents = []
-    for _, group in groupby(spans, key=lambda span: id(span.page.document)):
-        own = list(group)
-        document = own[0].page.document
-        documents.append(replace(document, pages=tuple(_pages(own))))
-    return documents
+    return [
+        replace(document, pages=tuple(_pages([span for span in spans if span.page.document is document])))
+        for document in documents
+    ]
 
 
 def _pages(spans: Sequence[Span]) -> Iterator[Page]:
     """spans: of one document, in order."""
-    last = spans[-1]
-    followers = [*(span.start for span in spans[1:]), last.stop]
+    followers = [span.start for span in spans[1:]] + [span.stop for span in spans[-1:]]
     texts = [
         span.text if span.stop == follower else span.text.rstrip() + ELLIPSIS
         for span, follower in zip(spans, followers, strict=True)

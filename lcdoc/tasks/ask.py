@@ -40,8 +40,9 @@ class Reading:
         tokens: TokenizedDocument | None = None,
     ) -> None:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
-        otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of
-        the documents, where they are known. Raises DoesNotFitError before any weights are loaded where the documents are longer than the model's window."""
+        otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
+        documents, where they are known. Raises DoesNotFitError before any weights are loaded where the documents are
+        longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._has_turns = False

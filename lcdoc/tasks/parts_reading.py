@@ -53,7 +53,7 @@ class PartsReading:
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._host = host = host or Host(settings)
-        self._settings = with_own_profile(settings, host.files)
+        self._settings = settings
         self._prompt = Prompt.from_tokenizer(host.tokenizer)
         self.tokens = tokens or tokenize(host.tokenizer, documents)
         if not self.tokens.token_ids:
@@ -61,12 +61,12 @@ class PartsReading:
         self._questions, self._max_new_tokens = tuple(questions), max_new_tokens
         need = Need.of(self._prompt, self.tokens, questions, max_new_tokens)
         shape = host.shape(settings.weights)
-        self._plan = plan_parts(host.plan, host.config, self._settings, need, shape, self.tokens)
+        self._plan = plan_parts(host.plan, host.config, settings, need, shape, self.tokens)
         self._part_plan = self._plan.part
         self._prompt_tokens = need.prompt_tokens
         self._parts = cut(self._plan, self.tokens)
         self._spans = list(chain.from_iterable(self._parts))
-        profile = profile_for(self._settings, shape)
+        profile = profile_for(with_own_profile(settings, host.files), shape)
         self._heads = choose_heads(profile, shape.num_kv_heads, shape.windows)
         host.load(settings.weights, self._part_plan.rung.offloaded_layers)
         self._scores: dict[str, list[float]] = {}
@@ -106,7 +106,7 @@ class PartsReading:
             self._check_length(question)
             self._judge([question])
         chosen = self._chosen(self._scores[question])
-        documents = excerpt(chosen)
+        documents = excerpt(self.documents, chosen)
         release_unused()
         again = Reading(
             documents,
@@ -179,7 +179,7 @@ class PartsReading:
         """What is read again: the best spans, as many as have room with what stands between them."""
         chosen = choose(self._spans, scores, self._plan.excerpt_tokens)
         while len(chosen) > 1:
-            tokens = tokenize(self._prompt.tokenizer, excerpt(chosen))
+            tokens = tokenize(self._prompt.tokenizer, excerpt(self.documents, chosen))
             if len(tokens.token_ids) <= self._plan.excerpt_tokens:
                 break
             chosen.pop()
