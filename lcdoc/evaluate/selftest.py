@@ -14,9 +14,9 @@ from lcdoc.evaluate.needle import ANSWER_TOKENS, is_right
 from lcdoc.evaluate.planting import Ground, Spot
 from lcdoc.evaluate.templates import TEMPLATES, Needle, draw_needle
 from lcdoc.tasks.answer import SCHEMA_VERSION, Answer
-from lcdoc.tasks.opening import AnyReading, open_reading
 from lcdoc.tasks.exact import exactly
 from lcdoc.tasks.host import Host
+from lcdoc.tasks.opening import AnyReading, open_reading
 from lcdoc.tasks.plan import QUESTION_POLICY
 from lcdoc.tasks.progress import Observer, silent
 
