@@ -106,8 +106,9 @@ class PartsReading:
         asked = time.perf_counter()
         if question not in self._scores:
             self._check_length(question)
+            before_s = self._sweep.seconds
             self._judge([question])
-            asked += self._sweep.seconds - self._paid_s  # counted with the sweeps
+            asked += self._sweep.seconds - before_s  # counted with the sweeps
         chosen = self._chosen(self._scores[question])
         release_unused()
         again = Reading(

@@ -19,8 +19,8 @@ from lcdoc.tokens import Prompt, TokenizedDocument
 
 
 class PartsSweep:
-    """tokens_read: by the present or the last sweep. tokens_swept, seconds: of all sweeps. steps: what was told of steps down to less
-    memory."""
+    """tokens_read: by the present or the last sweep. tokens_swept, seconds: of all sweeps. steps: what was told of
+    steps down to less memory."""
 
     def __init__(
         self,

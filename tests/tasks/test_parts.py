@@ -80,7 +80,7 @@ def test_a_document_of_ten_windows_is_answered_from_all_of_it(ask):
     [note] = [note for note in receipt["notes"] if note.startswith(f"read in {plan['parts']} parts; the ")]
     assert "passages that bear on the question were read again together: lines " in note
     assert note in told and f"({plan['loss']})" in told and "reading again" in told
-    assert answer["timing"]["ttft_s"] >= answer["timing"]["load_s"] * 0 + answer["timing"]["prefill_s"] * 0.5
+    assert answer["timing"]["ttft_s"] >= answer["timing"]["prefill_s"]
 
 
 def test_pages_read_again_are_named_and_hold_the_answer(tiny, book):
@@ -130,7 +130,7 @@ def test_several_questions_share_one_reading_of_the_parts(tiny, book, monkeypatc
     first, second = (reading.ask(question, sampling, lambda text: None) for question in questions)
     assert len(parts) == first.receipt.parts == second.receipt.parts and sum(parts) == reading.tokens_total
     assert first.receipt.pages_reread != second.receipt.pages_reread
-    assert first.timing.ttft_s > reading._sweep.seconds > second.timing.ttft_s
+    assert first.timing.ttft_s > reading._sweep.seconds  # it pays for the sweep
     alone = open_reading([book], settings, questions=questions[:1], max_new_tokens=16)
     assert alone.ask(QUESTION, sampling, lambda text: None).receipt == first.receipt
     del parts[:]
