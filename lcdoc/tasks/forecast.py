@@ -99,7 +99,7 @@ def make_forecast(
         return make_plan(config, with_own_profile(settings, None), need, shape, **limits)
 
     try:
-        if is_read_in_parts(config, settings, need, shape):
+        if is_read_in_parts(make, config, settings, need, shape):
             parts = plan_parts(make, config, settings, need, shape, subject.tokenized)
             room, chosen = parts.part.room, parts.named(parts.part.rung)
         else:

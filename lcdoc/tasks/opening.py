@@ -31,8 +31,8 @@ def open_reading(
     host = host or Host(settings)
     tokens = tokenize(host.tokenizer, documents)
     need = Need.of(Prompt.from_tokenizer(host.tokenizer), tokens, questions, max_new_tokens)
-    own = with_own_profile(settings, host.files)
-    in_parts = is_read_in_parts(host.config, own, need, host.shape(settings.weights))
+    own, shape = with_own_profile(settings, host.files), host.shape(settings.weights)
+    in_parts = is_read_in_parts(host.plan, host.config, own, need, shape)
     return (PartsReading if in_parts else Reading)(
         documents,
         settings,

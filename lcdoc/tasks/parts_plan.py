@@ -11,7 +11,7 @@ from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.fusion.parts import cut_parts
 from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
 from lcdoc.tasks.answer import PlanSummary
-from lcdoc.tasks.extending import NONE, choose_extension, is_left_alone
+from lcdoc.tasks.extending import AUTO, NONE, choose_extension, is_left_alone
 from lcdoc.tasks.plan import Plan
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tokens import TokenizedDocument
@@ -77,9 +77,12 @@ class PartsPlan:
         )
 
 
-def is_read_in_parts(config: Any, settings: ReadSettings, need: Need, shape: ModelShape) -> bool:
-    """Whether a document is longer than the model's window, and its positions are not to be extended. Raises UsageError
-    and ModelError where the settings don't go together or don't suit the model."""
+def is_read_in_parts(
+    make: MakePlan, config: Any, settings: ReadSettings, need: Need, shape: ModelShape
+) -> bool:
+    """Whether a document is longer than the model's window, and is not read at once beyond it: because the settings say
+    so, or because it is too long for that, or takes too much memory. make: plans one reading within the budget. Raises
+    UsageError and ModelError where the settings don't go together or don't suit the model."""
     window = context_window(config)
     if settings.fusion == OFF or need.least_tokens <= window:
         return False
@@ -89,7 +92,15 @@ def is_read_in_parts(config: Any, settings: ReadSettings, need: Need, shape: Mod
     if is_left_alone(settings):
         return False
     reach = max(need.length_tokens(window), need.least_tokens)
-    return choose_extension(config, settings, reach, shape) is None
+    if choose_extension(config, settings, reach, shape) is None:
+        return True
+    if settings.extend not in (None, AUTO):
+        return False
+    try:
+        make(settings, need)
+    except DoesNotFitError:
+        return True
+    return False
 
 
 def plan_parts(
@@ -171,7 +182,7 @@ def _check_settings(settings: ReadSettings) -> None:
         other = f"--mode {settings.mode}"
     elif settings.evict is not None or settings.keep is not None:
         other = "--evict or --keep"
-    elif settings.extend not in (None, "auto", NONE):
+    elif settings.extend not in (None, AUTO, NONE):
         other = f"--extend {settings.extend}"
     if other:
         raise UsageError(

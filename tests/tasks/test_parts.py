@@ -297,7 +297,7 @@ def planned(document_tokens, budget_bytes=1 << 40, prompt_tokens=100, **settings
         settings = replace(settings, profile=None)
         return make_plan(config, settings, need, shape, base_bytes=0, budget_bytes=budget_bytes)
 
-    assert is_read_in_parts(config, ReadSettings(**settings), need, shape)
+    assert is_read_in_parts(make, config, ReadSettings(**settings), need, shape)
     return plan_parts(make, config, ReadSettings(**settings), need, shape, None)
 
 
@@ -311,6 +311,13 @@ def test_parts_take_half_the_window_and_fit_the_budget():
     assert tight.part.rung.kv_dtype == "model" and tight.part.rung.eviction is None
     with pytest.raises(DoesNotFitError, match="raise --budget"):
         planned(100_000, budget_bytes=1000)
+
+
+def test_what_takes_too_much_memory_beyond_the_window_is_read_in_parts():
+    with pytest.raises(AssertionError):
+        planned(20_000)
+    plan = planned(20_000, budget_bytes=planned(100_000).peak_bytes)
+    assert plan.tokens == 3996 and plan.num_parts == 6
 
 
 def test_the_plan_shows_the_parts_and_their_cost(call_lcdoc, json_schema, tiny, make_text, tmp_path):
