@@ -277,7 +277,8 @@ def test_a_model_whose_layers_all_have_windows_goes_by_words_alone(tiny, book, t
 # The plan, for a model of a window of 8,192 tokens.
 
 
-def planned(document_tokens, budget_bytes=1 << 40, prompt_tokens=100, **settings):
+def asked(document_tokens, budget_bytes=1 << 40):
+    """What a plan is made of."""
     config = AutoConfig.for_model(
         "llama",
         hidden_size=64,
@@ -288,17 +289,17 @@ def planned(document_tokens, budget_bytes=1 << 40, prompt_tokens=100, **settings
         vocab_size=50,
         max_position_embeddings=8192,
     )
-    shape, need = (
-        ModelShape.from_config(config, 0, torch.float32),
-        Need(document_tokens, prompt_tokens, 512, False),
-    )
+    shape = ModelShape.from_config(config, 0, torch.float32)
 
     def make(settings, need):
         settings = replace(settings, profile=None)
         return make_plan(config, settings, need, shape, base_bytes=0, budget_bytes=budget_bytes)
 
-    assert is_read_in_parts(make, config, ReadSettings(**settings), need, shape)
-    return plan_parts(make, config, ReadSettings(**settings), need, shape, None)
+    return make, config, ReadSettings(), Need(document_tokens, 100, 512, False), shape
+
+
+def planned(document_tokens, budget_bytes=1 << 40):
+    return plan_parts(*asked(document_tokens, budget_bytes), None)
 
 
 def test_parts_take_half_the_window_and_fit_the_budget():
@@ -314,10 +315,10 @@ def test_parts_take_half_the_window_and_fit_the_budget():
 
 
 def test_what_takes_too_much_memory_beyond_the_window_is_read_in_parts():
-    with pytest.raises(AssertionError):
-        planned(20_000)
-    plan = planned(20_000, budget_bytes=planned(100_000).peak_bytes)
-    assert plan.tokens == 3996 and plan.num_parts == 6
+    assert is_read_in_parts(*asked(40_000)) and not is_read_in_parts(*asked(20_000))
+    budget_bytes = planned(20_000).peak_bytes
+    assert is_read_in_parts(*asked(20_000, budget_bytes)) and planned(20_000, budget_bytes).num_parts == 6
+    assert not is_read_in_parts(*asked(8_000, budget_bytes))
 
 
 def test_the_plan_shows_the_parts_and_their_cost(call_lcdoc, json_schema, tiny, make_text, tmp_path):
