@@ -130,24 +130,35 @@ def plan_parts(
             f"document in parts with a window of {window:,}; ask more briefly, or choose another --model"
         )
     again = make(again_settings(settings), replace(need, document_tokens=excerpt_tokens))
-    group_size = shape.num_heads // shape.num_kv_heads
-    while True:
-        one = replace(need, document_tokens=part_tokens, max_new_tokens=1)
-        part = make(part_settings(settings), one)
-        watching = watching_bytes(part_tokens, shape.head_dim, group_size)
-        if part.rung.eviction is None and part.rung.peak_bytes + watching <= part.budget_bytes:
-            break
+    while (part := _plan_part(make, settings, need, shape, part_tokens)) is None:
         part_tokens //= 2
         if part_tokens < LEAST_TOKENS:
             raise DoesNotFitError(
                 f"not even {2 * part_tokens:,} tokens can be read exactly within the budget of "
-                f"{part.budget_bytes / 1e9:.2f} GB; raise --budget, or take a smaller --model"
+                f"{again.budget_bytes / 1e9:.2f} GB; raise --budget, or take a smaller --model"
             )
+    watching = _watching_bytes(shape, part_tokens)
     plan = PartsPlan(part, again, 0, part_tokens, excerpt_tokens, watching)
     num_parts = -(-need.document_tokens // part_tokens)
     if tokens is not None:
         num_parts = len(cut(plan, tokens))
     return replace(plan, num_parts=num_parts)
+
+
+def _plan_part(
+    make: MakePlan, settings: ReadSettings, need: Need, shape: ModelShape, part_tokens: int
+) -> Plan | None:
+    """How a part of so many tokens is read; None where it would have to give something up."""
+    try:
+        plan = make(part_settings(settings), replace(need, document_tokens=part_tokens, max_new_tokens=1))
+    except DoesNotFitError:
+        return None
+    fits = plan.rung.peak_bytes + _watching_bytes(shape, part_tokens) <= plan.budget_bytes
+    return plan if fits and plan.rung.eviction is None else None
+
+
+def _watching_bytes(shape: ModelShape, part_tokens: int) -> int:
+    return watching_bytes(part_tokens, shape.head_dim, shape.num_heads // shape.num_kv_heads)
 
 
 def cut(plan: PartsPlan, tokens: TokenizedDocument) -> list[list[Span]]:

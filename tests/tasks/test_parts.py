@@ -22,8 +22,8 @@ from lcdoc.tasks.plan import make_plan
 from lcdoc.tasks.room import Need
 
 WINDOW = 512
-SENTENCE = "The ice lay all around the ship, and the men waited for the wind. "
-FACT = "Zanzibar copper weighs 4711 pounds. "
+SENTENCE = "The ice lay all around the ship, and the men waited for the wind.\n"
+FACT = "Zanzibar copper weighs 4711 pounds.\n"
 QUESTION = "Zanzibar copper weighs?"
 OPTIONS = ("--max-new-tokens", "16", "--chunk-tokens", "100")
 
