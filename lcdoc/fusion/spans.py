@@ -56,7 +56,9 @@ def _cut(tokens: TokenizedDocument, span: Span, max_tokens: int, max_chars: int)
         char_end += len(piece)
         stop = span.stop
         if char_end < span.char_stop:
-            stop = bisect_left(tokens.char_starts, char_end, start, span.stop)
+            # The space between two pieces is the first character of a token of the second.
+            word_end = char_end - len(piece) + len(piece.rstrip())
+            stop = bisect_left(tokens.char_starts, word_end, start, span.stop)
         if stop == span.stop:  # what is left of the text has no tokens of its own
             char_end = span.char_stop
         if stop > start:

@@ -35,7 +35,7 @@ def test_ranks_are_shared_by_equals_and_not_given_for_nothing():
 
 def test_what_both_judges_like_comes_first_and_a_judge_without_an_opinion_is_not_asked():
     fused = fuse([0.9, 0.5, 0.1, -1.0], [0.0, 7.0, 8.0, 9.0])
-    assert sorted(range(4), key=fused.__getitem__, reverse=True)[:2] == [2, 1]
+    assert set(sorted(range(4), key=fused.__getitem__)[2:]) == {1, 2}
     assert fuse([0.0] * 3, [1.0, 3.0, 2.0]) == fuse([1.0, 3.0, 2.0], [0.0] * 3)
     assert fuse([0.0, 0.0], [0.0, 0.0]) == [0.0, 0.0]
 
