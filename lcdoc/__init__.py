@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lcdoc.errors import LcdocError
     from lcdoc.tasks.answer import Answer, Receipt
     from lcdoc.tasks.ask import Reading
+    from lcdoc.tasks.opening import open_reading
 
 _MODULE_OF = {
     "Answer": "tasks.answer",
@@ -21,9 +22,19 @@ _MODULE_OF = {
     "Receipt": "tasks.answer",
     "Sampling": "config",
     "load_document": "documents",
+    "open_reading": "tasks.opening",
 }
 
-__all__ = ["Answer", "LcdocError", "ReadSettings", "Reading", "Receipt", "Sampling", "load_document"]
+__all__ = [
+    "Answer",
+    "LcdocError",
+    "ReadSettings",
+    "Reading",
+    "Receipt",
+    "Sampling",
+    "load_document",
+    "open_reading",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,7 @@ EVICTION_POLICIES = (
     "question",
 )
 EXTENSIONS = ("none", "auto", "pi", "ntk", "yarn", "longrope", "self-extend", "lm-infinite")
+FUSIONS = ("auto", "parts", "off")
 KEEP_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%?)")
 STREAMING_PATTERN = re.compile(r"(\d+(?:\.\d+)?)%")
 COLORS = ("auto", "always", "never")
@@ -56,6 +57,8 @@ class ReadSettings:
     "2000" tokens. Without either nothing is dropped unless the budget needs it.
     extend: how positions go beyond the model's window, where a document is longer; None is "auto" for a reading and
     "none" for an evaluation.
+    fusion: whether a document longer than the model's window is read in parts: "auto" where its positions are not
+    extended, "parts" in any case, "off" never.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
     chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
     """
@@ -72,6 +75,7 @@ class ReadSettings:
     evict: str | None = None
     keep: str | None = None
     extend: str | None = None
+    fusion: str = "auto"
     sink_size: int | None = None
     recent_size: int | None = None
     chunk_tokens: int = 1024
@@ -88,6 +92,7 @@ class ReadSettings:
         _check_choice("weights", self.weights, WEIGHTS)
         _check_choice("mode", self.mode, MODES)
         _check_choice("kv_dtype", self.kv_dtype, KV_DTYPES)
+        _check_choice("fusion", self.fusion, FUSIONS)
         if self.evict is not None:
             _check_choice("evict", self.evict, EVICTION_POLICIES)
         if self.extend is not None:

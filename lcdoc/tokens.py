@@ -109,8 +109,16 @@ class Prompt:
     def question_ids(self, question: str, first: bool) -> list[int]:
         """What stands between the document, or the last answer, and the next answer."""
         before = self.between if first else self.turn
-        [encoding] = _encode_plain(self.tokenizer, [question])
-        return [*self._template_ids(before), *encoding.ids, *self._template_ids(self.tail)]
+        return [*self._template_ids(before), *self.plain_ids(question), *self._template_ids(self.tail)]
+
+    def between_ids(self) -> list[int]:
+        """What stands between the document and the first question."""
+        return self._template_ids(self.between)
+
+    def plain_ids(self, text: str) -> list[int]:
+        """A question's own words."""
+        [encoding] = _encode_plain(self.tokenizer, [text])
+        return list(encoding.ids)
 
     def repeat_ids(self) -> list[int]:
         """A request to write the document out again, up to where the model would begin."""

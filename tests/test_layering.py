@@ -19,7 +19,7 @@ BELOW = {
     "evaluate": {"tasks"},
     "calibrate": {"tasks", "evaluate"},
     "tasks": {"fusion", "citations", "store", "tokens", "models"},
-    "fusion": {"engine"},
+    "fusion": {"engine", "tokens"},
     "citations": {"engine", "documents"},
     "store": {"engine"},
     "tokens": {"documents"},

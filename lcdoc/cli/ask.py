@@ -17,7 +17,7 @@ from lcdoc.tasks.answer import Answer
 from lcdoc.tasks.progress import Observer, Progress
 
 if TYPE_CHECKING:
-    from lcdoc.tasks.ask import Reading
+    from lcdoc.tasks.opening import AnyReading
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def ask(request: Request) -> int:
         _check_chat(request)
     display = open_display(request.settings.appearance)
     where = "before anything was read"
-    reading: Reading | None = None
+    reading: AnyReading | None = None
     try:
         with interruptible():
             documents = parse(request.documents, request.pages, request.password, display)
@@ -58,7 +58,9 @@ def ask(request: Request) -> int:
     finally:
         display.clear()
     from lcdoc.cli.chat import chat
+    from lcdoc.tasks.ask import Reading
 
+    assert isinstance(reading, Reading)  # in parts only what is asked is read for
     return chat(reading, request.settings.sampling, display)
 
 
@@ -95,15 +97,15 @@ def _both(display: Display, writer: Writer) -> Observer:
     return observe
 
 
-def _load(request: Request, documents: list[Document], observer: Observer, display: Display) -> "Reading":
+def _load(request: Request, documents: list[Document], observer: Observer, display: Display) -> "AnyReading":
     from lcdoc.cli.models import require_model
 
     settings = request.settings
     require_model(settings.read.model, display)
     display(Progress("load", 0, 0, 0.0, 0, 0))
-    from lcdoc.tasks.ask import Reading
+    from lcdoc.tasks.opening import open_reading
 
-    return Reading(
+    return open_reading(
         documents,
         settings.read,
         max_new_tokens=settings.sampling.max_new_tokens,
@@ -113,7 +115,7 @@ def _load(request: Request, documents: list[Document], observer: Observer, displ
     )
 
 
-def _answer_all(reading: "Reading", request: Request, writer: Writer, display: Display) -> int:
+def _answer_all(reading: "AnyReading", request: Request, writer: Writer, display: Display) -> int:
     answers: list[Answer] = []
     try:
         for question in request.questions:

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
     from rich.live import Live
 
-PHASES = {"parse": "parsing", "load": "loading the model", "read": "reading", "answer": "answering"}
+PHASES = {
+    "parse": "parsing",
+    "load": "loading the model",
+    "read": "reading",
+    "reread": "reading again",
+    "answer": "answering",
+}
 BAR_COLUMNS = 40
 REFRESH_PER_S = 8
 

@@ -63,6 +63,13 @@ Extend = Annotated[
         "self-extend, lm-infinite or auto."
     ),
 ]
+Fusion = Annotated[
+    str | None,
+    typer.Option(
+        help="Whether a document longer than the model's window is read in parts, and what bears on the question again "
+        "together: auto (where it is not read beyond the window), parts or off."
+    ),
+]
 SinkSize = Annotated[int | None, typer.Option(help="First tokens that a streaming head keeps.")]
 RecentSize = Annotated[int | None, typer.Option(help="Last tokens that a streaming head keeps.")]
 ChunkTokens = Annotated[int | None, typer.Option(help="Tokens read at once.")]

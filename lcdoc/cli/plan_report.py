@@ -7,6 +7,7 @@ from lcdoc.cli.plan_words import exact_line
 from lcdoc.engine.extension import Extension
 from lcdoc.tasks.answer import SCHEMA_VERSION
 from lcdoc.tasks.forecast import Forecast, Way
+from lcdoc.tasks.parts_plan import PartsPlan
 
 
 def report(forecast: Forecast) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def report(forecast: Forecast) -> dict[str, Any]:
             "capacity": forecast.capacity_tokens,
         },
         "extension": forecast.extension and _extension(forecast.extension),
+        "parts": forecast.parts and _parts(forecast.parts),
         "ways": [_way(way, forecast) for way in forecast.ways],
         "chosen": forecast.chosen and forecast.chosen.rung.name,
         "exact": None if forecast.exact is None else asdict(forecast.exact) | {"text": exact_line(forecast)},
@@ -46,6 +48,10 @@ def report(forecast: Forecast) -> dict[str, Any]:
 
 def _extension(extension: Extension) -> dict[str, Any]:
     return {"method": extension.method, "factor": extension.factor, "times": extension.times}
+
+
+def _parts(parts: PartsPlan) -> dict[str, Any]:
+    return {"number": parts.num_parts, "tokens": parts.tokens, "reread_tokens": parts.excerpt_tokens}
 
 
 def _way(way: Way, forecast: Forecast) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from lcdoc.cli.display import is_terminal
 from lcdoc.cli.measures import bytes_text, count
-from lcdoc.cli.plan_words import exact_line, extension_line, seconds_text
+from lcdoc.cli.plan_words import exact_line, extension_line, parts_line, seconds_text
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.tasks.forecast import Forecast, Way
 
@@ -36,6 +36,8 @@ def print_forecast(forecast: Forecast) -> None:
         typer.echo(f"{count(len(forecast.ways) - len(shown), 'more way')} in between; --json has them all")
     if forecast.extension is not None:
         typer.echo(extension_line(forecast.extension))
+    if forecast.parts is not None:
+        typer.echo(parts_line(forecast.parts, forecast.need.document_tokens, forecast.window))
     typer.echo(clean_line(exact_line(forecast)))
     for note in forecast.notes:
         typer.echo(clean_line(f"note: {note}"))

@@ -6,6 +6,7 @@ from lcdoc.cli.measures import bytes_text, clock, count, ranges
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.seconds import Seconds
 from lcdoc.tasks.forecast import Forecast
+from lcdoc.tasks.parts_plan import PartsPlan
 
 GB, MB = 1000**3, 1000**2
 
@@ -50,6 +51,15 @@ def extension_line(extension: Extension) -> str:
     return (
         f"the document takes {extension.times:.1f} of the model's windows of {extension.window_tokens:,} tokens: "
         f"--extend {extension.method}{applied}"
+    )
+
+
+def parts_line(parts: PartsPlan, document_tokens: int, window: int) -> str:
+    """ "the document takes 14.2 of the model's windows of 8,192 tokens: read in 30 parts of up to 4,000 tokens"."""
+    return (
+        f"the document takes {document_tokens / window:.1f} of the model's windows of {window:,} tokens: read in "
+        f"{count(parts.num_parts, 'part')} of up to {parts.tokens:,} tokens, then up to {parts.excerpt_tokens:,} of "
+        f"them again for each question; the sizes are those of one part, the times those of all"
     )
 
 

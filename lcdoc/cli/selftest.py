@@ -22,7 +22,7 @@ from lcdoc.tasks.progress import Progress
 
 if TYPE_CHECKING:
     from lcdoc.evaluate.selftest import SelfTest, Trial
-    from lcdoc.tasks.ask import Reading
+    from lcdoc.tasks.opening import AnyReading
 
 SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
 
@@ -50,6 +50,7 @@ def selftest_command(
     evict: options.Evict = None,
     keep: options.Keep = None,
     extend: options.Extend = None,
+    fusion: options.Fusion = None,
     profile: options.Profile = None,
     streaming: options.Streaming = None,
     sink_size: options.SinkSize = None,
@@ -78,6 +79,7 @@ def selftest_command(
         evict=evict,
         keep=keep,
         extend=extend,
+        fusion=fusion,
         profile=profile,
         streaming=streaming,
         sink_size=sink_size,
@@ -154,7 +156,7 @@ class _PlanLine:
         self._display = display
         self._said: tuple[str, str] | None = None
 
-    def __call__(self, reading: "Reading") -> None:
+    def __call__(self, reading: "AnyReading") -> None:
         plan = reading.plan
         if self._said != (plan.rung, plan.loss):
             self._display.say(plan_line(plan, reading.budget_bytes))

@@ -10,10 +10,11 @@ import torch
 from transformers import AttentionInterface
 
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
-from lcdoc.engine.cache import Buffer, layer_of
+from lcdoc.engine.cache import Buffer, LayerCache, layer_of
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.grouped_attention import attend_grouped
 from lcdoc.engine.grouped_buffer import GroupedBuffer
+from lcdoc.engine.heads import HeadGroup
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.parts import Part, attend_causal
 from lcdoc.engine.window_attention import attend_window
@@ -52,7 +53,7 @@ def attention_forward(
     group_size = query.shape[1] // key.shape[1]
     groups = layer.groups(key, value, sliding_window)
     if len(groups) == 1:
-        output = _attend_group(query, key, value, groups[0][1], layer.observing, scale, softcap, s_aux)
+        output = _attend_group(query, key, value, layer, *groups[0], scale, softcap, s_aux)
         return output.transpose(1, 2), None
     output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     for group, buffer in groups:
@@ -60,7 +61,7 @@ def attention_forward(
         heads = [h * group_size + i for h in group.kv_heads for i in range(group_size)]
         aux = None if s_aux is None else s_aux[heads]
         part = query[:, heads], key[:, kv_heads], value[:, kv_heads]
-        result = _attend_group(*part, buffer, layer.observing, scale, softcap, aux)
+        result = _attend_group(*part, layer, group, buffer, scale, softcap, aux)
         output[:, :, heads] = result.transpose(1, 2)
     return output, None
 
@@ -69,8 +70,9 @@ def _attend_group(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
+    layer: LayerCache,
+    group: HeadGroup,
     buffer: Buffer,
-    observing: bool,
     scale: float,
     softcap: float | None,
     s_aux: torch.Tensor | None,
@@ -81,8 +83,10 @@ def _attend_group(
         aux = s_aux.float()[:, None]
         output = output * torch.sigmoid(lse - aux).unsqueeze(-1).to(output.dtype)
         lse = torch.logaddexp(lse, aux)
-    if observing and isinstance(buffer, EvictingBuffer):
+    if layer.observing and isinstance(buffer, EvictingBuffer):
         buffer.observe(query, lse, scale, softcap)
+    if layer.mass is not None and isinstance(buffer, FullBuffer):
+        layer.mass.observe(layer.layer_idx, group.kv_heads, query, buffer.held()[0], lse, scale, softcap)
     return output
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from lcdoc.engine.attention_mass import AttentionMass
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.eviction import Eviction
@@ -49,6 +50,7 @@ class LayerCache(CacheLayerMixin):
         self.layer_idx, self.split = layer_idx, split
         self.capacity_tokens, self.kv_dtype, self.eviction = capacity_tokens, kv_dtype, eviction
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
+        self.mass: AttentionMass | None = None  # what watches the queries of the pass under way
         self._groups: list[tuple[HeadGroup, Buffer]] = []
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -176,6 +178,11 @@ class DocumentCache(Cache):
         """Whether the queries of the passes to come are evidence for eviction."""
         for layer in self.layers:
             layer.observing = observing
+
+    def watch(self, mass: AttentionMass | None) -> None:
+        """What watches the queries of the passes to come, in heads that hold everything as the model computed it."""
+        for layer in self.layers:
+            layer.mass = mass
 
     def narrow(self) -> None:
         """Ends the reading of the document: streaming heads that had a wider window for it go on with their own."""

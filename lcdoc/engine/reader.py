@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lcdoc.engine.attention_mass import AttentionMass
 from lcdoc.engine.cache import CacheMark, DocumentCache
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
@@ -161,6 +162,16 @@ class Reader:
                 self.prefill(probe)
             finally:
                 self.rewind(mark)
+
+    def probe(self, token_ids: Sequence[int], mass: AttentionMass) -> None:
+        """Lets it watch what token_ids attend to, and takes them back."""
+        mark = self.mark()
+        self.cache.watch(mass)
+        try:
+            self.prefill(token_ids)
+        finally:
+            self.cache.watch(None)
+            self.rewind(mark)
 
     @torch.inference_mode()
     def decode(

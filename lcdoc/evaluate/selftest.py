@@ -14,9 +14,9 @@ from lcdoc.evaluate.needle import ANSWER_TOKENS, is_right
 from lcdoc.evaluate.planting import Ground, Spot
 from lcdoc.evaluate.templates import TEMPLATES, Needle, draw_needle
 from lcdoc.tasks.answer import SCHEMA_VERSION, Answer
-from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.exact import exactly
 from lcdoc.tasks.host import Host
+from lcdoc.tasks.opening import AnyReading, open_reading
 from lcdoc.tasks.plan import QUESTION_POLICY
 from lcdoc.tasks.progress import Observer, silent
 
@@ -99,7 +99,7 @@ class SelfTest:
         *,
         observer: Observer = silent,
         on_note: Callable[[str], None] = lambda note: None,
-        on_plan: Callable[[Reading], None] = lambda reading: None,
+        on_plan: Callable[[AnyReading], None] = lambda reading: None,
     ) -> None:
         """sampling: as answers are written; its max_new_tokens is what the plan makes room for. on_plan hears of each
         reading under the settings before it begins. Raises DocumentError for documents without text."""
@@ -162,7 +162,7 @@ class SelfTest:
 
     def _read_exactly(self, group: tuple[Planted, ...], missed: list[tuple[int, Planted]]) -> Iterator[Trial]:
         """The same documents again, and what was missed in them."""
-        reading: Reading | None = None
+        reading: AnyReading | None = None
         try:
             reading = self._open(group, exactly(self._settings))
             reading.read()
@@ -176,9 +176,9 @@ class SelfTest:
             self.trials[idx] = replace(self.trials[idx], exact_finds=verdict)
             yield self.trials[idx]
 
-    def _open(self, group: tuple[Planted, ...], settings: ReadSettings) -> Reading:
+    def _open(self, group: tuple[Planted, ...], settings: ReadSettings) -> AnyReading:
         release_unused()  # of the reading before
-        return Reading(
+        return open_reading(
             self._ground.plant([(planted.needle.sentence, planted.spot) for planted in group]),
             settings,
             max_new_tokens=self._sampling.max_new_tokens,
@@ -188,7 +188,7 @@ class SelfTest:
             host=self._host,
         )
 
-    def _ask(self, reading: Reading, planted: Planted) -> Answer:
+    def _ask(self, reading: AnyReading, planted: Planted) -> Answer:
         """The value is short: a model that goes on for long is cut."""
         sampling = replace(self._sampling, max_new_tokens=min(ANSWER_TOKENS, self._sampling.max_new_tokens))
         answer = reading.ask(planted.needle.question, sampling, lambda text: None)

@@ -41,6 +41,16 @@ class PageLoss:
 
 
 @dataclass(frozen=True)
+class PageReread:
+    """The share of a page's tokens that was read again for the answer, together with what else bears on it."""
+
+    source: str
+    page: int
+    label: str
+    share_reread: float
+
+
+@dataclass(frozen=True)
 class Receipt:
     """How the document was really read.
 
@@ -50,7 +60,8 @@ class Receipt:
     "streaming", and "window" for layers that the model itself gives no more than a window.
     num_heads: by kind of head, the number of (layer, KV head) pairs.
     positions: "native", "closed up" (what was kept moved to where others were dropped), or the method that extended
-    them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused.
+    them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused;
+    then the answer was written over pages_reread, and every page that was read but isn't among them was left at that.
     notes: every fallback taken and every approximation, one sentence each.
     """
 
@@ -68,6 +79,7 @@ class Receipt:
     positions: str = "native"
     extended_times: float = 1.0
     parts: int = 1
+    pages_reread: tuple[PageReread, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -80,6 +92,7 @@ class PlanSummary:
     of the document on average; None where all of it is kept.
     extend: the method that takes positions beyond the model's window, extend_factor what it is applied with, and
     extended_times how many windows long the text may be; None where they stay within it.
+    parts: in how many the document is read, 1 where it is read at once; capacity_tokens is for one of them.
     recent_size: of streaming heads, and prefill_recent_size while the document is read; the peak is with the latter.
     predicted_peak_bytes: what the process will take of the device at most.
     """
@@ -100,6 +113,7 @@ class PlanSummary:
     extend: str | None
     extend_factor: float | None
     extended_times: float | None
+    parts: int
     predicted_peak_bytes: int
 
 

@@ -18,10 +18,7 @@ from lcdoc.tasks.host import Host
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
-from lcdoc.tokens import Prompt, TextStream, tokenize
-
-# A question of a chat may be this long where nothing else says how long it will be.
-CHAT_QUESTION_TOKENS = 256
+from lcdoc.tokens import Prompt, TextStream, TokenizedDocument, tokenize
 
 
 class Reading:
@@ -40,22 +37,23 @@ class Reading:
         observer: Observer = silent,
         on_note: Callable[[str], None] = lambda note: None,
         host: Host | None = None,
+        tokens: TokenizedDocument | None = None,
     ) -> None:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
-        otherwise than planned. host: given, the model is that of another reading, which is over. Raises
-        DoesNotFitError before any weights are loaded where the documents are longer than the model's window."""
+        otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
+        documents, where they are known. Raises DoesNotFitError before any weights are loaded where the documents are
+        longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._has_turns = False
         host = host or Host(settings)
         self._prompt = Prompt.from_tokenizer(host.tokenizer)
-        self.tokens = tokenize(host.tokenizer, documents)
+        self.tokens = tokens or tokenize(host.tokenizer, documents)
         if not self.tokens.token_ids:
             raise DocumentError("the document holds no text that the model can read")
         self._head_ids = self._prompt.head_ids()
         self._known_questions = [self._question_ids(question) for question in questions]
-        longest = max(map(len, self._known_questions), default=CHAT_QUESTION_TOKENS)
-        need = Need(len(self.tokens.token_ids), len(self._head_ids) + longest, max_new_tokens, not questions)
+        need = Need.of(self._prompt, self.tokens, questions, max_new_tokens)
         self._plan = host.plan(settings, need)
         self._meter = host.meter
         self._weights = stored_weights(settings.weights, host.dtype)

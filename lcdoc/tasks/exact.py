@@ -76,6 +76,7 @@ def exactly(settings: ReadSettings) -> ReadSettings:
         evict=None,
         keep=None,
         extend="none",
+        fusion="off",
         profile=None,
         streaming=None,
         sink_size=None,

@@ -27,7 +27,7 @@ def choose_extension(
     Raises UsageError where the settings don't go together, ModelError where a method that was named doesn't suit the
     model."""
     method = settings.extend or AUTO
-    if method == NONE or (method == AUTO and _is_left_alone(settings)):
+    if method == NONE or (method == AUTO and is_left_alone(settings)):
         return None
     if method != AUTO:
         _check_windows(shape, method)
@@ -42,7 +42,7 @@ def choose_extension(
 
 def is_too_long(config: Any, settings: ReadSettings, length_tokens: int, shape: ModelShape) -> bool:
     """Whether nothing but the length kept lcdoc from extending positions by itself."""
-    if settings.extend == NONE or _is_left_alone(settings) or any(shape.windows):
+    if settings.extend == NONE or is_left_alone(settings) or any(shape.windows):
         return False
     try:
         Extension.of("self-extend", config, length_tokens)
@@ -66,7 +66,7 @@ def bounded_split(settings: ReadSettings, shape: ModelShape, window_tokens: int)
     return HeadSplit.stream(shape.num_layers, shape.num_kv_heads, sink_size, recent_size)
 
 
-def _is_left_alone(settings: ReadSettings) -> bool:
+def is_left_alone(settings: ReadSettings) -> bool:
     """Whether the settings have an answer of their own to a long document."""
     return settings.mode == "exact" or settings.evict is not None or settings.keep is not None
 

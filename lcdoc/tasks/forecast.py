@@ -22,8 +22,9 @@ from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, 
 from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.own_profile import with_own_profile
+from lcdoc.tasks.parts_plan import PartsPlan, is_read_in_parts, part_settings, plan_parts
 from lcdoc.tasks.place import Place
-from lcdoc.tasks.plan import list_rungs, make_plan
+from lcdoc.tasks.plan import Plan, list_rungs, make_plan
 from lcdoc.tasks.room import Need, context_window, settle
 from lcdoc.tasks.subject import Subject
 
@@ -42,7 +43,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Forecast:
-    """weights_bytes: as they are loaded. extension: how positions go beyond the window. ways: the least lossy first.
+    """weights_bytes: as they are loaded. extension: how positions go beyond the window. parts: how the document is read
+    in parts, where it is; then the ways are those to read one of them, and seconds are for all. ways: the least lossy
+    first.
     chosen: that which `ask` would take; None where none fits, and refusal says why. exact: what would make an exact
     reading fit; None where the chosen way is exact.
     """
@@ -55,6 +58,7 @@ class Forecast:
     window: int
     capacity_tokens: int
     extension: Extension | None
+    parts: PartsPlan | None
     ways: tuple[Way, ...]
     chosen: Way | None
     refusal: str | None
@@ -77,7 +81,8 @@ def make_forecast(
     need = Need(subject.document_tokens, subject.prompt_tokens, max_new_tokens, keep_turns=False)
     all_tokens = need.document_tokens + need.prompt_tokens + max_new_tokens
     config, window, notes = subject.config, context_window(subject.config), []
-    if not subject.installed and all_tokens > window and settings.extend is None:
+    unknown = not subject.installed and settings.extend is None and settings.fusion != "parts"
+    if unknown and all_tokens > window:
         config = _with_window(config, all_tokens)
         notes.append(f"the model's window is {window:,} tokens; this plans as if it were extended")
     own_bytes = weights_bytes(config, place.dtype)
@@ -87,18 +92,30 @@ def make_forecast(
         place.dtype,
         layer_bytes(config, place.dtype),
     )
-    room, chosen, refusal = None, None, None
-    try:
-        need, room = settle(config, settings, need, shape)
-        notes += [room.note] if room.note else []
+    room, chosen, refusal, parts = None, None, None, None
+
+    def make(settings: ReadSettings, need: Need) -> Plan:
         limits = {"base_bytes": place.base_bytes, "budget_bytes": place.budget_bytes}
-        chosen = make_plan(config, settings, need, shape, **limits).rung
+        return make_plan(config, with_own_profile(settings, None), need, shape, **limits)
+
+    try:
+        if is_read_in_parts(make, config, settings, need, shape):
+            parts = plan_parts(make, config, settings, need, shape, subject.tokenized)
+            room, chosen = parts.part.room, parts.named(parts.part.rung)
+        else:
+            need, room = settle(config, settings, need, shape)
+            notes += [room.note] if room.note else []
+            chosen = make(settings, need).rung
     except DoesNotFitError as error:
         refusal = str(error)
     capacity_tokens = room.capacity_tokens if room else all_tokens
     extension = room.extension if room else None
     sizes = capacity_tokens, place.base_bytes, place.budget_bytes
-    rungs = list(list_rungs(settings, shape, *sizes, need, extension))
+    if parts is None:
+        rungs = list(list_rungs(settings, shape, *sizes, need, extension))
+    else:
+        one = with_own_profile(part_settings(settings), None)
+        rungs = [parts.named(rung) for rung in list_rungs(one, shape, *sizes)]
     exact = None
     if chosen is None or chosen.loss:
         binding = window if subject.installed else None
@@ -110,7 +127,7 @@ def make_forecast(
     ways = tuple(
         Way(
             rung,
-            _seconds(shape, rung, calibration, need, weights, place) if calibration else None,
+            _seconds(shape, rung, calibration, need, weights, place, parts) if calibration else None,
             room is not None and rung.peak_bytes <= place.budget_bytes,
         )
         for rung in rungs
@@ -126,6 +143,7 @@ def make_forecast(
         window=window,
         capacity_tokens=capacity_tokens,
         extension=extension,
+        parts=parts,
         ways=ways,
         chosen=next((way for way in ways if way.rung == chosen), None),
         refusal=refusal,
@@ -157,8 +175,25 @@ def _calibration(place: Place, recalibrate: bool, say: Say) -> Calibration:
 
 
 def _seconds(
-    shape: ModelShape, rung: Rung, calibration: Calibration, need: Need, weights: WeightCount, place: Place
+    shape: ModelShape,
+    rung: Rung,
+    calibration: Calibration,
+    need: Need,
+    weights: WeightCount,
+    place: Place,
+    parts: PartsPlan | None = None,
 ) -> Seconds | None:
+    """parts: given, for all of them, one after the other in this way, and for what is read again."""
+    if parts is not None:
+        one, again = (
+            replace(need, document_tokens=tokens) for tokens in (parts.tokens, parts.excerpt_tokens)
+        )
+        each = _seconds(shape, rung, calibration, one, weights, place)
+        last = _seconds(shape, parts.again.rung, calibration, again, weights, place)
+        if each is None or last is None:
+            return None
+        times = need.document_tokens / parts.tokens
+        return Seconds(each.prefill_s * times + last.prefill_s, last.answer_s)
     reading_bytes = rung.peak_bytes - place.base_bytes
     layers = fetched_from(place.device, rung.offloaded_layers, shape.layer_bytes, reading_bytes)
     fetch_s = calibration.rates.fetch_s(layers, shape.layer_bytes)

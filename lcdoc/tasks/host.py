@@ -53,20 +53,23 @@ class Host:
 
     def plan(self, settings: ReadSettings, need: Need) -> Plan:
         """As make_plan, for this model and budget."""
-        settings = with_own_profile(settings, self.files)
-        sizes = (
-            weights_bytes(self.config, self.dtype, settings.weights),
-            self.dtype,
-            layer_bytes(self.config, self.dtype),
-        )
         return make_plan(
             self.config,
-            settings,
+            with_own_profile(settings, self.files),
             need,
-            ModelShape.from_config(self.config, *sizes),
+            self.shape(settings.weights),
             budget_bytes=self.budget_bytes,
             base_bytes=self.base_bytes,
         )
+
+    def shape(self, weights: str) -> ModelShape:
+        """What decides the model's memory, with its weights stored so."""
+        sizes = (
+            weights_bytes(self.config, self.dtype, weights),
+            self.dtype,
+            layer_bytes(self.config, self.dtype),
+        )
+        return ModelShape.from_config(self.config, *sizes)
 
     def load(self, weights: str, offloaded_layers: int) -> Any:
         """The model, loaded anew only where it isn't there in this form; nobody may hold the one before then."""

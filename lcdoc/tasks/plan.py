@@ -65,6 +65,7 @@ class Plan:
             extend=extension.method if extension else None,
             extend_factor=extension.factor if extension else None,
             extended_times=extension.times if extension else None,
+            parts=1,
             predicted_peak_bytes=rung.peak_bytes,
         )
 
@@ -171,7 +172,7 @@ def list_rungs(
 ) -> Iterator[Rung]:
     """The ladder under the user's settings, lazily. budget_bytes: given, weights may stay off the device to keep to
     it. need: what is to be read; without it nothing is evicted. extension: how positions go beyond the window."""
-    profile = _profile(settings, shape)
+    profile = profile_for(settings, shape)
     weights = stored_weights(settings.weights, shape.dtype)
     if settings.mode == "exact" and weights != "model":
         raise UsageError(f"--mode exact keeps the model's own numbers; it can't go with --weights {weights}")
@@ -285,7 +286,8 @@ def _part(share: str, num_heads: int) -> int:
     return int(num_heads * float(share[:-1]) / 100 + 0.5)
 
 
-def _profile(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
+def profile_for(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
+    """The profile that the settings name, for a model of this shape; UsageError where it isn't for such a model."""
     if settings.profile is None:
         return None
     if settings.mode not in ("auto", "duo"):

@@ -28,6 +28,31 @@ def make_receipt(
     rounded: whether weights, or keys and values, are stored with fewer bits than the model computes in.
 
     head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
+    pages_total, unread, chosen_whole = pages_of(documents, tokens, tokens_read)
+    num_heads, kept = _heads(cache)
+    losses = _page_losses(tokens, cache, head_tokens, tokens_read)
+    return Receipt(
+        exact=chosen_whole and not (losses or rounded or extension),
+        mode=mode,
+        tokens_total=len(tokens.token_ids),
+        tokens_read=tokens_read,
+        pages_total=pages_total,
+        pages_read=pages_total - len(unread),
+        pages_unread=unread,
+        kv_dtype=kv_dtype,
+        kv_share_kept=kept,
+        num_heads=num_heads,
+        pages_evicted=losses,
+        positions=_positions(cache, extension),
+        extended_times=extension.times if extension else 1.0,
+        notes=tuple(notes),
+    )
+
+
+def pages_of(
+    documents: Sequence[Document], tokens: TokenizedDocument, tokens_read: int
+) -> tuple[int, tuple[UnreadPage, ...], bool]:
+    """All pages of the files, those that were not read, and whether none of these had been asked for."""
     failed = [
         UnreadPage(doc.source, page.number, page.label, page.unread)
         for doc in documents
@@ -44,25 +69,8 @@ def make_receipt(
         for span in tokens.spans
         if span.stop > tokens_read
     ]
-    num_heads, kept = _heads(cache)
-    losses = _page_losses(tokens, cache, head_tokens, tokens_read)
-    pages_total = sum(doc.num_pages for doc in documents)
-    return Receipt(
-        exact=not (failed or cut_short or losses or rounded or extension),
-        mode=mode,
-        tokens_total=len(tokens.token_ids),
-        tokens_read=tokens_read,
-        pages_total=pages_total,
-        pages_read=pages_total - len(failed) - len(left_out) - len(cut_short),
-        pages_unread=(*failed, *cut_short, *left_out),
-        kv_dtype=kv_dtype,
-        kv_share_kept=kept,
-        num_heads=num_heads,
-        pages_evicted=losses,
-        positions=_positions(cache, extension),
-        extended_times=extension.times if extension else 1.0,
-        notes=tuple(notes),
-    )
+    total = sum(doc.num_pages for doc in documents)
+    return total, (*failed, *cut_short, *left_out), not (failed or cut_short)
 
 
 def _positions(cache: DocumentCache, extension: Extension | None) -> str:

@@ -1,6 +1,7 @@
 """What the model's window leaves for a document, its questions and their answers, and what is done where it is too
 small."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,11 +9,16 @@ from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import Extension
 from lcdoc.errors import DoesNotFitError
-from lcdoc.tasks.extending import choose_extension, is_too_long
+from lcdoc.tasks.extending import choose_extension, is_left_alone, is_too_long
+from lcdoc.tokens import Prompt, TokenizedDocument
 
 # Room that an answer must have for a document to count as fitting the window.
 MIN_ANSWER_TOKENS = 64
 
+# A question of a chat may be this long where nothing else says how long it will be.
+CHAT_QUESTION_TOKENS = 256
+
+FUSION_ADVICE = "--fusion auto reads it in parts, "
 EXTENDING_ADVICE = "--extend self-extend reads it all at a loss, "
 
 
@@ -27,6 +33,25 @@ class Need:
     max_new_tokens: int
     keep_turns: bool
     close_gaps_within: int | None = None
+
+    @classmethod
+    def of(
+        cls, prompt: Prompt, tokens: TokenizedDocument, questions: Sequence[str], max_new_tokens: int
+    ) -> "Need":
+        """questions: all that are known to come; with none it is a chat."""
+        lengths = (len(prompt.question_ids(question, first=True)) for question in questions)
+        longest = max(lengths, default=CHAT_QUESTION_TOKENS)
+        return cls(len(tokens.token_ids), len(prompt.head_ids()) + longest, max_new_tokens, not questions)
+
+    @property
+    def least_tokens(self) -> int:
+        """With an answer of the least length."""
+        return self.document_tokens + self.prompt_tokens + MIN_ANSWER_TOKENS
+
+    def length_tokens(self, window: int) -> int:
+        """With the longest answer, or the turns of a chat."""
+        after = self.prompt_tokens + self.max_new_tokens
+        return self.document_tokens + (max(after, window // 4) if self.keep_turns else after)
 
 
 @dataclass(frozen=True)
@@ -45,20 +70,18 @@ def settle(config: Any, settings: ReadSettings, need: Need, shape: ModelShape) -
     """The room there is, and the need with what has to fit the window where the document does not: its positions go
     beyond it, or with --evict or --keep what is kept of it closes up. Else raises as fit_window does."""
     window = context_window(config)
-    if need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS <= window:
+    if need.least_tokens <= window:
         return need, fit_window(config, need)
-    after = need.prompt_tokens + need.max_new_tokens
-    if need.keep_turns:
-        after = max(after, window // 4)
-    length = need.document_tokens + after
-    reach = max(length, need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS)
+    length = need.length_tokens(window)
+    reach = max(length, need.least_tokens)
     extension = choose_extension(config, settings, reach, shape)
     if extension is not None:
         return need, Room(reach, need.max_new_tokens, None, extension)
     asked = settings.evict is not None or settings.keep is not None
     if not (asked and settings.mode == "auto" and not any(shape.windows)):
         too_long = is_too_long(config, settings, reach, shape)
-        return need, fit_window(config, need, EXTENDING_ADVICE if too_long else "")
+        advice = FUSION_ADVICE if settings.fusion == "off" and not is_left_alone(settings) else ""
+        return need, fit_window(config, need, advice + (EXTENDING_ADVICE if too_long else ""))
     note = f"the document is longer than the model's window of {window:,} tokens: what is kept of it moved up"
     return replace(need, close_gaps_within=window), Room(length, need.max_new_tokens, note)
 
@@ -66,7 +89,7 @@ def settle(config: Any, settings: ReadSettings, need: Need, shape: ModelShape) -
 def fit_window(config: Any, need: Need, advice: str = "") -> Room:
     """The room there is in the model's window; DoesNotFitError where there is too little. advice: to be given first."""
     window = context_window(config)
-    needed = need.document_tokens + need.prompt_tokens + MIN_ANSWER_TOKENS
+    needed = need.least_tokens
     if needed > window:
         raise DoesNotFitError(
             f"the document has {need.document_tokens:,} tokens and the question and answer need "

@@ -8,7 +8,7 @@ from typing import Any
 from lcdoc.documents.document import Document
 from lcdoc.errors import DocumentError
 from lcdoc.models import ModelFiles, load_config, load_config_file, load_tokenizer, resolve
-from lcdoc.tasks.ask import CHAT_QUESTION_TOKENS
+from lcdoc.tasks.room import CHAT_QUESTION_TOKENS
 from lcdoc.tokens import Prompt, TokenizedDocument, tokenize
 
 

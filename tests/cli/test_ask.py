@@ -121,7 +121,7 @@ def test_streaming_mode_is_not_called_exact(lcdoc: Run, parrot: str, work: Path)
 
 def test_document_too_long_for_the_window(lcdoc: Run, parrot: str, work: Path) -> None:
     (work / "long.txt").write_text("word " * 70_000, encoding="utf-8")
-    done = lcdoc("ask", "long.txt", "What?", "--model", parrot, "--extend", "none")
+    done = lcdoc("ask", "long.txt", "What?", "--model", parrot, "--extend", "none", "--fusion", "off")
     assert (done.returncode, done.stdout) == (4, "")
     assert "350,350 tokens" in done.stderr and "300,000 tokens" in done.stderr
 

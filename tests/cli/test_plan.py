@@ -190,7 +190,7 @@ def test_many_ways_are_thinned_out_in_the_table(lcdoc: Run, profile: str) -> Non
 
 def test_a_document_longer_than_the_window(lcdoc: Run, work: Path, parrot: str) -> None:
     (work / "long.txt").write_text("word " * 70_000, encoding="utf-8")
-    words = ("plan", "long.txt", "--model", parrot, "--extend", "none")
+    words = ("plan", "long.txt", "--model", parrot, "--extend", "none", "--fusion", "off")
     done = lcdoc(*words)
     assert done.returncode == 4
     assert " exact " in done.stdout and ">" not in done.stdout

@@ -75,7 +75,7 @@ def test_mistakes_are_one_line_and_those_of_ask(call_lcdoc, tiny_model: Path, tm
     (tmp_path / "empty.txt").write_text(" \n", "utf-8")
     (tmp_path / "short.txt").write_text("The ice lay all around the ship. ", "utf-8")
     for name, options, code in (
-        ("long.txt", (), 4),
+        ("long.txt", ("--fusion", "off"), 4),
         ("empty.txt", (), 3),
         ("none.txt", (), 3),
         ("short.txt", ("--budget", "20MB"), 4),

@@ -78,7 +78,7 @@ def test_what_can_not_go_together_is_refused_in_one_line(run_lcdoc, book, option
 def test_a_document_longer_than_the_window_is_read_whole_where_eviction_is_asked_for(run_lcdoc, tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("The ice lay all around the ship, and the men waited for the wind to change. " * 520)
-    refused = run_lcdoc("ask", str(path), "What lay around the ship?", "--extend", "none")
+    refused = run_lcdoc("ask", str(path), "What lay around the ship?", "--fusion", "off", "--extend", "none")
     assert refused.returncode == 4 and "--keep 4096" in refused.stderr
     too_much = run_lcdoc("ask", str(path), "What lay around the ship?", "--keep", "99%")
     assert too_much.returncode == 2 and "window of 8,192 has room for" in too_much.stderr

@@ -240,8 +240,13 @@ def test_within_the_window_the_reading_is_exact_whatever_the_way(ask, document):
 @pytest.mark.parametrize(
     "tokens,options,code,words",
     [
-        (1200, ("--extend", "none"), 4, "the model's window is 512 tokens; --keep 256 reads it all"),
-        (3000, (), 4, "--extend self-extend reads it all at a loss, --keep 256"),
+        (
+            1200,
+            ("--extend", "none", "--fusion", "off"),
+            4,
+            "the model's window is 512 tokens; --fusion auto reads it in parts, --keep 256 reads it all",
+        ),
+        (3000, ("--fusion", "off"), 4, "--extend self-extend reads it all at a loss, --keep 256"),
         (1200, ("--extend", "longrope"), 2, "--extend longrope needs factors"),
         (1200, ("--extend", "self-extend", "--mode", "stream"), 2, "take --extend lm-infinite"),
         (1200, ("--extend", "rope"), 2, "extend must be one of none, auto, pi"),

@@ -1,0 +1,50 @@
+"""An excerpt: documents made of chosen spans alone, word for word and in order, on pages of their own names."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from lcdoc.documents.document import Document, Page
+from lcdoc.fusion.spans import Span
+
+ELLIPSIS = "\n...\n"
+
+# Between spans: an ellipsis, a page's marker.
+BETWEEN_TOKENS = 12
+
+
+def choose(spans: Sequence[Span], scores: Sequence[float], max_tokens: int) -> list[Span]:
+    """The spans with the highest scores, best first, as many as have room; one at least."""
+    ranked = sorted(zip(spans, scores, strict=True), key=lambda pair: pair[1], reverse=True)
+    chosen: list[Span] = []
+    room = max_tokens
+    for span, _ in ranked:
+        if not span.text.strip():
+            continue
+        room -= span.num_tokens + BETWEEN_TOKENS
+        if chosen and room < 0:
+            break
+        chosen.append(span)
+    return chosen
+
+
+def excerpt(documents: Sequence[Document], chosen: Sequence[Span]) -> list[Document]:
+    """The documents with what was chosen alone, in order; an ellipsis stands wherever something was left out between
+    two spans of one. A document of which nothing was chosen has no pages left."""
+    spans = sorted(chosen, key=lambda span: span.start)
+    return [
+        replace(document, pages=tuple(_pages([span for span in spans if span.page.document is document])))
+        for document in documents
+    ]
+
+
+def _pages(spans: Sequence[Span]) -> Iterator[Page]:
+    """spans: of one document, in order."""
+    followers = [span.start for span in spans[1:]] + [span.stop for span in spans[-1:]]
+    texts = [
+        span.text if span.stop == follower else span.text.rstrip() + ELLIPSIS
+        for span, follower in zip(spans, followers, strict=True)
+    ]
+    for _, group in groupby(zip(spans, texts, strict=True), key=lambda pair: pair[0].page.start):
+        own = list(group)
+        yield replace(own[0][0].page.page, text="".join(text for _, text in own))

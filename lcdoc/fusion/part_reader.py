@@ -1,0 +1,54 @@
+"""Reads one part by itself, exactly, and lets questions look at it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lcdoc.engine.attention_mass import AttentionMass
+from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.reader import Reader
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """Every part stands after the same head and before the same words, so that what is paid to one compares with what
+    is paid to another.
+
+    head_ids: what the model reads before a part; between_ids: after it, before a question. heads: those watched.
+    capacity_tokens: for the longest part with all that stands around it.
+    """
+
+    model: Any
+    heads: frozenset[tuple[int, int]]
+    head_ids: Sequence[int]
+    between_ids: Sequence[int]
+    capacity_tokens: int
+
+    def attention(
+        self,
+        part_ids: Sequence[int],
+        questions: Sequence[Sequence[int]],
+        chunk_tokens: int,
+        on_chunk: Callable[[int, int], None],
+    ) -> list[torch.Tensor]:
+        """For each question, the share of its attention that each token of the part has, [len(part_ids)].
+
+        questions: the token ids of each. on_chunk hears tokens of the part read, and bytes of keys and values. The
+        cache is gone afterwards. Raises AllocationFailed where memory is refused."""
+        reader = Reader(
+            self.model, HeadSplit.exact(), capacity_tokens=self.capacity_tokens, chunk_tokens=chunk_tokens
+        )
+        start, stop = len(self.head_ids), len(self.head_ids) + len(part_ids)
+
+        def on_read(done: int) -> None:
+            on_chunk(min(max(done - start, 0), len(part_ids)), reader.cache.nbytes)
+
+        reader.prefill([*self.head_ids, *part_ids, *self.between_ids], on_read)
+        masses = []
+        for question_ids in questions:
+            mass = AttentionMass(self.heads, start, stop)
+            reader.probe(question_ids, mass)
+            masses.append(mass.mean())
+        return masses

@@ -1,0 +1,29 @@
+"""Several judgements made into one, by the ranks that they give (reciprocal rank fusion)."""
+
+from collections.abc import Sequence
+
+# The usual offset: the first few ranks count about alike.
+RANK_OFFSET = 60
+
+ATTENTION_WEIGHT = 1.0
+LEXICAL_WEIGHT = 1.0
+
+
+def fuse(attention: Sequence[float], lexical: Sequence[float]) -> list[float]:
+    """One score for each span, from those that attention and words give it. What a judge finds nothing in, with a score
+    of 0 or less, has nothing from that judge; equal scores share the best of their ranks."""
+    judged = ((ATTENTION_WEIGHT, attention), (LEXICAL_WEIGHT, lexical))
+    columns = (
+        [weight / (RANK_OFFSET + rank) if rank else 0.0 for rank in ranks_of(scores)]
+        for weight, scores in judged
+    )
+    return [sum(column) for column in zip(*columns, strict=True)]
+
+
+def ranks_of(scores: Sequence[float]) -> list[int | None]:
+    """([5, 9, 5, 0]) -> [2, 1, 2, None]."""
+    first: dict[float, int] = {}
+    for rank, value in enumerate(sorted(scores, reverse=True), start=1):
+        if value > 0:
+            first.setdefault(value, rank)
+    return [first.get(value) for value in scores]

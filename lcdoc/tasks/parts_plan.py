@@ -1,0 +1,202 @@
+"""Deciding whether a document is read in parts, and how long these are, before anything is loaded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lcdoc.config import NO_PROFILE, ReadSettings
+from lcdoc.engine.attention_mass import watching_bytes
+from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.fusion.parts import cut_parts
+from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
+from lcdoc.tasks.answer import PlanSummary
+from lcdoc.tasks.extending import AUTO, NONE, choose_extension, is_left_alone
+from lcdoc.tasks.plan import Plan
+from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
+from lcdoc.tokens import TokenizedDocument
+
+OFF, PARTS = "off", "parts"
+
+# A part with all that stands around it takes no more than this share of the model's window.
+PART_SHARE = 1 / 2
+
+# What is read again for an answer: models lose facts among more text, long before their window is full.
+EXCERPT_TOKENS = 1500
+
+# An answer is kept no more than this share of the window free, so that a small one still holds an excerpt.
+ANSWER_SHARE = 1 / 4
+
+# Parts and excerpts shorter than this tell nothing.
+LEAST_TOKENS = 64
+
+MakePlan = Callable[[ReadSettings, Need], Plan]
+
+
+@dataclass(frozen=True)
+class PartsPlan:
+    """part: how one part is read, exactly, and again: how what bears on a question is read once more. num_parts:
+    counted where the text is known, else the least there can be. tokens: the most of the document in a part.
+    watching_bytes: what is taken on top to see what a question attends to."""
+
+    part: Plan
+    again: Plan
+    num_parts: int
+    tokens: int
+    excerpt_tokens: int
+    watching_bytes: int
+
+    @property
+    def loss(self) -> str:
+        """What is given up, in words."""
+        return (
+            f"read in {self.num_parts} parts; each answer sees no more than {self.excerpt_tokens:,} tokens of them "
+            f"together, those that bear on its question most"
+        )
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(self.part.rung.peak_bytes + self.watching_bytes, self.again.rung.peak_bytes)
+
+    def named(self, rung: Rung) -> Rung:
+        """A way to read a part, as a way to read the document."""
+        name = "in parts" if rung.name in ("exact", "as asked") else f"in parts, {rung.name}"
+        loss = "; ".join(filter(None, (rung.loss, self.loss)))
+        return replace(rung, name=name, loss=loss, peak_bytes=rung.peak_bytes + self.watching_bytes)
+
+    @property
+    def summary(self) -> PlanSummary:
+        rung = self.named(self.part.rung)
+        return replace(
+            self.part.summary,
+            mode=PARTS,
+            rung=rung.name,
+            loss=rung.loss,
+            parts=self.num_parts,
+            predicted_peak_bytes=self.peak_bytes,
+        )
+
+
+def is_read_in_parts(
+    make: MakePlan, config: Any, settings: ReadSettings, need: Need, shape: ModelShape
+) -> bool:
+    """Whether a document is longer than the model's window, and is not read at once beyond it: because the settings say
+    so, or because it is too long for that, or takes too much memory. make: plans one reading within the budget. Raises
+    UsageError and ModelError where the settings don't go together or don't suit the model."""
+    window = context_window(config)
+    if settings.fusion == OFF or need.least_tokens <= window:
+        return False
+    if settings.fusion == PARTS:
+        _check_settings(settings)
+        return True
+    if is_left_alone(settings):
+        return False
+    reach = max(need.length_tokens(window), need.least_tokens)
+    if choose_extension(config, settings, reach, shape) is None:
+        return True
+    if settings.extend not in (None, AUTO):
+        return False
+    try:
+        make(settings, need)
+    except DoesNotFitError:
+        return True
+    return False
+
+
+def plan_parts(
+    make: MakePlan,
+    config: Any,
+    settings: ReadSettings,
+    need: Need,
+    shape: ModelShape,
+    tokens: TokenizedDocument | None,
+) -> PartsPlan:
+    """make: plans one reading within the budget. tokens: of the document, where it is at hand.
+
+    The parts are as long as the window and the budget allow. Raises DoesNotFitError where that is next to nothing,
+    UsageError for a chat."""
+    if need.keep_turns:
+        raise UsageError(
+            f"the document has {need.document_tokens:,} tokens, more than the model reads at once; reading it in parts "
+            f"needs the questions: give them after the document or with -q"
+        )
+    window = context_window(config)
+    answer_tokens = max(MIN_ANSWER_TOKENS, min(need.max_new_tokens, int(window * ANSWER_SHARE)))
+    excerpt_tokens = min(EXCERPT_TOKENS, window - need.prompt_tokens - answer_tokens)
+    part_tokens = int(window * PART_SHARE) - need.prompt_tokens
+    if min(excerpt_tokens, part_tokens) < LEAST_TOKENS:
+        raise DoesNotFitError(
+            f"the question takes {need.prompt_tokens:,} tokens with all that stands around it, too many to read a "
+            f"document in parts with a window of {window:,}; ask more briefly, or choose another --model"
+        )
+    again = make(again_settings(settings), replace(need, document_tokens=excerpt_tokens))
+    while (part := _plan_part(make, settings, need, shape, part_tokens)) is None:
+        part_tokens //= 2
+        if part_tokens < LEAST_TOKENS:
+            raise DoesNotFitError(
+                f"not even {2 * part_tokens:,} tokens can be read exactly within the budget of "
+                f"{again.budget_bytes / 1e9:.2f} GB; raise --budget, or take a smaller --model"
+            )
+    watching = _watching_bytes(shape, part_tokens)
+    plan = PartsPlan(part, again, 0, part_tokens, excerpt_tokens, watching)
+    num_parts = -(-need.document_tokens // part_tokens)
+    if tokens is not None:
+        num_parts = len(cut(plan, tokens))
+    return replace(plan, num_parts=num_parts)
+
+
+def _plan_part(
+    make: MakePlan, settings: ReadSettings, need: Need, shape: ModelShape, part_tokens: int
+) -> Plan | None:
+    """How a part of so many tokens is read; None where it would have to give something up."""
+    try:
+        plan = make(part_settings(settings), replace(need, document_tokens=part_tokens, max_new_tokens=1))
+    except DoesNotFitError:
+        return None
+    fits = plan.rung.peak_bytes + _watching_bytes(shape, part_tokens) <= plan.budget_bytes
+    return plan if fits and plan.rung.eviction is None else None
+
+
+def _watching_bytes(shape: ModelShape, part_tokens: int) -> int:
+    return watching_bytes(part_tokens, shape.head_dim, shape.num_heads // shape.num_kv_heads)
+
+
+def cut(plan: PartsPlan, tokens: TokenizedDocument) -> list[list[Span]]:
+    """The parts of a text, each as its spans. A span is short enough for two to be read again together."""
+    max_tokens = min(SPAN_TOKENS, plan.tokens, plan.excerpt_tokens // 2)
+    return cut_parts(cut_spans(tokens, max_tokens), plan.tokens)
+
+
+def part_settings(settings: ReadSettings) -> ReadSettings:
+    """For one part: nothing of it is given up, whatever the settings allow for."""
+    return replace(
+        settings,
+        mode="auto",
+        kv_dtype="model",
+        profile=NO_PROFILE,
+        streaming=None,
+        sink_size=None,
+        recent_size=None,
+        extend=NONE,
+        fusion=OFF,
+    )
+
+
+def again_settings(settings: ReadSettings) -> ReadSettings:
+    """For what is read again: as a document of its own that fits the window."""
+    return replace(settings, extend=NONE, fusion=OFF)
+
+
+def _check_settings(settings: ReadSettings) -> None:
+    other = None
+    if settings.mode in ("exact", "stream"):
+        other = f"--mode {settings.mode}"
+    elif settings.evict is not None or settings.keep is not None:
+        other = "--evict or --keep"
+    elif settings.extend not in (None, AUTO, NONE):
+        other = f"--extend {settings.extend}"
+    if other:
+        raise UsageError(
+            f"--fusion parts reads every part in full, by itself; it can't go with {other}, which reads the document "
+            f"at once: leave out one of them"
+        )

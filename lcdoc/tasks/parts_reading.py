@@ -1,0 +1,165 @@
+"""Asking of a document that is longer than the model can read at once: it is read in parts, what bears on a question is
+found in all of them, and this is read again together for the answer."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from lcdoc.config import ReadSettings, Sampling
+from lcdoc.documents.document import Document
+from lcdoc.engine.memory import release_unused
+from lcdoc.errors import DocumentError, UsageError
+from lcdoc.fusion.excerpt import choose, excerpt
+from lcdoc.fusion.heads import choose_heads
+from lcdoc.fusion.spans import Span
+from lcdoc.tasks.answer import Answer, PlanSummary
+from lcdoc.tasks.ask import Reading
+from lcdoc.tasks.host import Host
+from lcdoc.tasks.own_profile import with_own_profile
+from lcdoc.tasks.parts_plan import again_settings, plan_parts
+from lcdoc.tasks.parts_receipt import parts_receipt
+from lcdoc.tasks.parts_sweep import PartsSweep
+from lcdoc.tasks.plan import profile_for
+from lcdoc.tasks.progress import Observer, Progress, silent
+from lcdoc.tasks.room import Need
+from lcdoc.tokens import Prompt, TokenizedDocument, tokenize
+
+
+class PartsReading:
+    """As Reading, for documents that are read in parts.
+
+    Making it loads the model; `read` reads all parts, one at a time, with every known question; `ask` may then be
+    called any number of times. For a question that was not known all parts are read once more.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        settings: ReadSettings,
+        *,
+        max_new_tokens: int = 512,
+        questions: Sequence[str],
+        observer: Observer = silent,
+        on_note: Callable[[str], None] = lambda note: None,
+        host: Host | None = None,
+        tokens: TokenizedDocument | None = None,
+    ) -> None:
+        """Arguments and errors as those of Reading; one question or more has to be known."""
+        started = time.perf_counter()
+        self.documents, self._settings = tuple(documents), settings
+        self._observer, self._on_note = observer, on_note
+        self._questions, self._max_new_tokens = tuple(questions), max_new_tokens
+        self._host = host = host or Host(settings)
+        self._prompt = Prompt.from_tokenizer(host.tokenizer)
+        self.tokens = tokens or tokenize(host.tokenizer, documents)
+        if not self.tokens.token_ids:
+            raise DocumentError("the document holds no text that the model can read")
+        need = Need.of(self._prompt, self.tokens, questions, max_new_tokens)
+        self._prompt_tokens = need.prompt_tokens
+        shape = host.shape(settings.weights)
+        self._plan = plan_parts(host.plan, host.config, settings, need, shape, self.tokens)
+        profile = profile_for(with_own_profile(settings, host.files), shape)
+        self._sweep = PartsSweep(
+            host,
+            settings.weights,
+            self._plan,
+            choose_heads(profile, shape.num_kv_heads, shape.windows),
+            self._prompt,
+            self.tokens,
+            observer=observer,
+            on_note=on_note,
+        )
+        self._scores: dict[str, list[float]] = {}
+        self._paid_s = 0.0  # of the sweeps, what answers have accounted for
+        self._load_s = time.perf_counter() - started
+
+    @property
+    def tokens_total(self) -> int:
+        """Tokens of the documents."""
+        return len(self.tokens.token_ids)
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of the parts that were read."""
+        return self._sweep.tokens_read
+
+    @property
+    def plan(self) -> PlanSummary:
+        """How the documents are read."""
+        return self._plan.summary
+
+    @property
+    def budget_bytes(self) -> int:
+        """What the process has to stay under."""
+        return self._plan.part.budget_bytes
+
+    def read(self) -> None:
+        """Reads all parts, once. An interrupt leaves tokens_read at the chunks that were finished. Raises
+        DoesNotFitError where memory is refused even to the smallest chunks."""
+        if not self._scores:
+            self._judge(self._questions)
+
+    def ask(self, question: str, sampling: Sampling, on_text: Callable[[str], None]) -> Answer:
+        """Answers one question over the spans that bear on it most; on_text hears the answer as it is made. An
+        interrupt while answering ends the answer. Raises UsageError for a question longer than those known."""
+        self.read()
+        asked = time.perf_counter()
+        if question not in self._scores:
+            self._check_length(question)
+            before_s = self._sweep.seconds
+            self._judge([question])
+            asked += self._sweep.seconds - before_s  # counted with the sweeps
+        chosen = self._chosen(self._scores[question])
+        release_unused()
+        again = Reading(
+            excerpt(self.documents, chosen),
+            again_settings(self._settings),
+            max_new_tokens=self._max_new_tokens,
+            questions=[question],
+            observer=self._observe_again,
+            on_note=self._on_note,
+            host=self._host,
+        )
+        waited_s = time.perf_counter() - asked
+        answer = again.ask(question, sampling, on_text)
+        return self._of_all(answer, chosen, again.tokens_total, waited_s)
+
+    def _judge(self, questions: Sequence[str]) -> None:
+        self._scores |= zip(questions, self._sweep.scores(questions), strict=True)
+
+    def _chosen(self, scores: Sequence[float]) -> list[Span]:
+        """What is read again: the best spans, as many as have room with what stands between them."""
+        chosen = choose(self._sweep.spans, scores, self._plan.excerpt_tokens)
+        while len(chosen) > 1:
+            tokens = tokenize(self._prompt.tokenizer, excerpt(self.documents, chosen))
+            if len(tokens.token_ids) <= self._plan.excerpt_tokens:
+                break
+            chosen.pop()
+        return chosen
+
+    def _check_length(self, question: str) -> None:
+        tokens = len(self._prompt.head_ids()) + len(self._prompt.question_ids(question, first=True))
+        if tokens > self._prompt_tokens:
+            raise UsageError(
+                f"the question has {tokens - self._prompt_tokens:,} tokens more than the longest that was known; ask "
+                f"more briefly"
+            )
+
+    def _of_all(self, answer: Answer, chosen: list[Span], again_tokens: int, waited_s: float) -> Answer:
+        """The answer over the excerpt, as one over the documents. The first one after a sweep pays for it."""
+        parts, steps = self._plan.num_parts, self._sweep.steps
+        receipt = parts_receipt(answer.receipt, self.documents, self.tokens, chosen, parts, steps)
+        read_s = self._sweep.seconds + answer.timing.prefill_s
+        unpaid_s, self._paid_s = self._sweep.seconds - self._paid_s, self._sweep.seconds
+        timing = replace(
+            answer.timing,
+            load_s=self._load_s,
+            prefill_s=read_s,
+            prefill_tokens_per_s=(self._sweep.tokens_swept + again_tokens) / read_s,
+            ttft_s=unpaid_s + waited_s + answer.timing.ttft_s,
+        )
+        memory = replace(answer.memory, predicted_peak_bytes=self._plan.peak_bytes)
+        return replace(answer, receipt=receipt, plan=self.plan, memory=memory, timing=timing)
+
+    def _observe_again(self, progress: Progress) -> None:
+        self._observer(replace(progress, phase="reread") if progress.phase == "read" else progress)

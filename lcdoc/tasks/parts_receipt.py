@@ -1,0 +1,71 @@
+"""The receipt of an answer over a document that was read in parts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from lcdoc.documents.document import Document
+from lcdoc.fusion.spans import Span
+from lcdoc.tasks.answer import PageReread, Receipt
+from lcdoc.tasks.receipts import pages_of
+from lcdoc.tokens import TokenizedDocument
+
+
+def parts_receipt(
+    again: Receipt,
+    documents: Sequence[Document],
+    tokens: TokenizedDocument,
+    chosen: Sequence[Span],
+    num_parts: int,
+    steps: Sequence[str],
+) -> Receipt:
+    """again: of the reading of the chosen spans, whose cache it describes. steps: down to less memory, while the parts
+    were read."""
+    pages_total, unread, _ = pages_of(documents, tokens, len(tokens.token_ids))
+    reread = tuple(_pages(chosen))
+    left = pages_total - len(unread) - len(reread)
+    note = (
+        f"read in {num_parts} parts; the {len(chosen)} passages that bear on the question were read again together: "
+        f"{_places(chosen, len(documents) > 1)}"
+    )
+    if left:
+        note += f"; the other {left:,} pages were read in their parts alone"
+    return replace(
+        again,
+        exact=False,
+        mode="parts",
+        tokens_total=len(tokens.token_ids),
+        tokens_read=len(tokens.token_ids),
+        pages_total=pages_total,
+        pages_read=pages_total - len(unread),
+        pages_unread=unread,
+        parts=num_parts,
+        pages_reread=reread,
+        notes=(note, *steps, *again.notes),
+    )
+
+
+def _pages(chosen: Sequence[Span]) -> list[PageReread]:
+    """In the order of the document."""
+    pages = []
+    for _, group in groupby(sorted(chosen, key=lambda span: span.start), key=lambda span: span.page.start):
+        spans = list(group)
+        page = spans[0].page
+        share = sum(span.num_tokens for span in spans) / (page.stop - page.start)
+        pages.append(PageReread(page.document.source, page.page.number, page.page.label, share))
+    return pages
+
+
+def _places(chosen: Sequence[Span], named: bool) -> str:
+    """ "pages 3, 12", or "lines 1-40, lines 81-120"; behind the file's name where there are several."""
+    places = []
+    ordered = sorted(chosen, key=lambda span: span.start)
+    for _, group in groupby(ordered, key=lambda span: span.page.document.source):
+        spans = list(group)
+        document = spans[0].page.document
+        labels = list(dict.fromkeys(span.page.page.label for span in spans))
+        words = ", ".join(labels)
+        if document.unit == "page":
+            words = f"page {words}" if len(labels) == 1 else f"pages {words}"
+        places.append(f"{document.source} {words}" if named else words)
+    return "; ".join(places)

@@ -1,0 +1,112 @@
+"""Reading all parts of a document, one after the other, to see which of its spans bear on a question."""
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+import torch
+
+from lcdoc.engine.memory import AllocationFailed, release_unused
+from lcdoc.errors import DoesNotFitError
+from lcdoc.fusion import attention, lexical
+from lcdoc.fusion.part_reader import PartReader
+from lcdoc.fusion.ranking import fuse
+from lcdoc.fusion.spans import Span
+from lcdoc.tasks.host import Host
+from lcdoc.tasks.parts_plan import PartsPlan, cut
+from lcdoc.tasks.progress import Observer, Progress
+from lcdoc.tokens import Prompt, TokenizedDocument
+
+
+class PartsSweep:
+    """tokens_read: by the present or the last sweep. tokens_swept, seconds: of all sweeps. steps: what was told of
+    steps down to less memory."""
+
+    def __init__(
+        self,
+        host: Host,
+        weights: str,
+        plan: PartsPlan,
+        heads: frozenset[tuple[int, int]],
+        prompt: Prompt,
+        tokens: TokenizedDocument,
+        *,
+        observer: Observer,
+        on_note: Callable[[str], None],
+    ) -> None:
+        """weights: how they are stored. heads: those whose attention tells."""
+        self._host, self._weights, self._tokens_of_part, self._plan = host, weights, plan.tokens, plan.part
+        self._heads, self._prompt, self._tokens = heads, prompt, tokens
+        self._observer, self._on_note = observer, on_note
+        self._parts = cut(plan, tokens)
+        self.spans = list(chain.from_iterable(self._parts))
+        self.tokens_read = self.tokens_swept = 0
+        self.seconds = 0.0
+        host.load(weights, self._plan.rung.offloaded_layers)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        return self._plan.steps
+
+    def scores(self, questions: Sequence[str]) -> list[list[float]]:
+        """For each question a score for each span. Where an allocation fails all the same, the part is read again in
+        smaller chunks. Raises DoesNotFitError where that is no help."""
+        started = time.perf_counter()
+        self.tokens_read = 0
+        self._report(started, 0)
+        probes = [self._prompt.plain_ids(text) for text in (attention.NULL_QUESTION, *questions)]
+        paid: list[list[float]] = [[] for _ in questions]
+        for part in self._parts:
+            null_mass, *masses = self._read(part, probes, started)
+            for scores, mass in zip(paid, masses, strict=True):
+                scores += attention.score(part, mass, null_mass)
+        texts = [span.text for span in self.spans]
+        fused = [
+            fuse(scores, lexical.score(question, texts))
+            for question, scores in zip(questions, paid, strict=True)
+        ]
+        self.tokens_swept += self.tokens_read
+        self.seconds += time.perf_counter() - started
+        return fused
+
+    def _read(self, part: list[Span], probes: list[list[int]], started: float) -> list[torch.Tensor]:
+        """What each probe attends to in a part."""
+        first, stop = part[0].start, part[-1].stop
+        reader = PartReader(
+            self._host.load(self._weights, self._plan.rung.offloaded_layers),
+            self._heads,
+            self._prompt.head_ids(),
+            self._prompt.between_ids(),
+            self._plan.room.capacity_tokens,
+        )
+
+        def on_chunk(done: int, kv_bytes: int) -> None:
+            self.tokens_read = first + done
+            self._report(started, kv_bytes)
+
+        while True:
+            try:
+                chunk_tokens = self._plan.rung.chunk_tokens
+                return reader.attention(self._tokens.token_ids[first:stop], probes, chunk_tokens, on_chunk)
+            except AllocationFailed:
+                self.tokens_read = first
+            self._step_down()
+
+    def _step_down(self) -> None:
+        plan = self._plan.step_down(0, moving=False)
+        if plan is None:
+            raise DoesNotFitError(
+                f"an allocation failed after {self.tokens_read:,} tokens and no way is left that takes less than parts "
+                f"of {self._tokens_of_part:,} tokens in chunks of {self._plan.rung.chunk_tokens}; free memory, or take "
+                f"a smaller --model"
+            )
+        self._plan = plan
+        self._on_note(plan.steps[-1])
+        release_unused()
+
+    def _report(self, started: float, kv_bytes: int) -> None:
+        elapsed = time.perf_counter() - started
+        rate = self.tokens_read / elapsed if elapsed else 0.0
+        done, total = self.tokens_read, len(self._tokens.token_ids)
+        memory_bytes = self._host.meter.now_bytes()
+        self._observer(Progress("read", done, total, rate, kv_bytes, memory_bytes, self._plan.budget_bytes))
