@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from lcdoc.documents.document import Document
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.haystack import BOOKS
 from lcdoc.evaluate.modes import STOCK, check_modes
 from lcdoc.evaluate.templates import CITIES, KEYS, check_templates
+from lcdoc.evaluate.whole import WHOLE_MODES
 
 # So many needles differ in key and value, whatever the template.
 MOST_IN_ONE_READING = min(len(KEYS), len(CITIES))
@@ -30,7 +32,7 @@ class Grid:
     shared_reading: bool = False
 
     def __post_init__(self) -> None:
-        check_modes(self.modes)
+        check_modes(self.modes, WHOLE_MODES)
         check_templates(self.templates)
         sizes = {"lengths": min(self.lengths, default=0), "depths": self.depths, "seeds": self.seeds}
         for name, value in sizes.items():
@@ -60,7 +62,8 @@ class Question:
     """One needle in one haystack, the same for every mode.
 
     length_tokens, depth: as asked for; document_tokens, needle_depth: as the borders of sentences allowed.
-    document_ids: all that is read before the question. question_ids: the question, up to its answer.
+    document, text: what is read and asked. sentence: what was hidden. document_ids: all that is read before the
+    question. question_ids: the question, up to its answer.
     """
 
     length_tokens: int
@@ -72,6 +75,9 @@ class Question:
     value: str
     document_tokens: int
     needle_depth: float
+    document: Document
+    text: str
+    sentence: str
     document_ids: list[int]
     question_ids: list[int]
 
@@ -85,7 +91,8 @@ class Cell:
     """One question read in one mode.
 
     prefill_s: until the answer began; of a shared reading, the first question's alone holds the document's part.
-    kv_bytes: keys and values held when it began.
+    kv_bytes: keys and values held when it began. seen: in modes that choose what stands before the model as it answers,
+    whether the needle did; else None.
     """
 
     mode: str
@@ -103,6 +110,7 @@ class Cell:
     template: str
     book: str
     kv_bytes: int
+    seen: bool | None = None
 
 
 def score(cells: list[Cell]) -> dict[str, dict[str, dict[str, int]]]:

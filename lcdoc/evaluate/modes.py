@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from lcdoc.config import ReadSettings
+from lcdoc.config import EXTENSIONS, ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.engine.eviction import POLICIES
@@ -19,7 +19,9 @@ from lcdoc.tasks.room import Need
 
 STOCK = "stock"
 ROUNDED = ("bfloat16", "int8", "int4")
-MODES = ("exact", "stream", "duo", *ROUNDED, STOCK)
+# How positions go beyond the window, with all else as in exact reading.
+METHODS = tuple(name for name in EXTENSIONS if name not in ("none", "auto"))
+MODES = ("exact", "stream", "duo", *ROUNDED, STOCK, *METHODS)
 
 # With a share of heads that stream: those of the profile's lowest gates, and as many drawn at random.
 DUO, RANDOM = "duo", "random"
@@ -61,14 +63,15 @@ class AnyReader(Protocol):
     def rewind(self, mark: Any) -> None: ...
 
 
-def check_modes(modes: Sequence[str]) -> None:
-    """Raises UsageError for an unknown mode, or none. An eviction policy is one with what it keeps, snapkv@25%; so are
-    duo and random with the share of heads that stream, random@75%."""
-    unknown = [mode for mode in modes if mode not in MODES and not _evicts(mode) and not _streams(mode)]
+def check_modes(modes: Sequence[str], others: Sequence[str] = ()) -> None:
+    """others: allowed besides. Raises UsageError for an unknown mode, or none. An eviction policy is one with what it
+    keeps, snapkv@25%; so are duo and random with the share of heads that stream, random@75%."""
+    names = *MODES, *others
+    unknown = [mode for mode in modes if mode not in names and not _evicts(mode) and not _streams(mode)]
     if unknown or not modes:
         named = repr(unknown[0]) if unknown else "none"
         raise UsageError(
-            f"modes must be some of {', '.join(MODES)} or a policy and what it keeps, such as question@25%, or duo or "
+            f"modes must be some of {', '.join(names)} or a policy and what it keeps, such as question@25%, or duo or "
             f"random and the share of heads that stream, such as duo@75%, not {named}"
         )
 
@@ -100,6 +103,8 @@ def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     plain = replace(plain, sink_size=None, recent_size=None)
     if _evicts(mode):
         return replace(plain, mode="auto", kv_dtype="model", evict=name, keep=share, profile=settings.profile)
+    if mode in METHODS:
+        return replace(plain, mode="auto", kv_dtype="model", extend=mode)
     if mode in ROUNDED:
         return replace(plain, mode="auto", kv_dtype=mode)
     # Beyond the window nothing is exact, but as much is kept.

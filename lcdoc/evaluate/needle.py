@@ -64,7 +64,8 @@ class NeedleTest(Suite[Cell]):
 
     def _sheet(self, group: Group) -> Sheet:
         questions = [question.question_ids for question in group]
-        return self._subject.sheet(group[0].document_ids, questions, ANSWER_TOKENS)
+        asked = [question.text for question in group]
+        return self._subject.sheet(group[0].document_ids, questions, ANSWER_TOKENS, group[0].document, asked)
 
 
 def open_books(grid: Grid, tokenizer: Any) -> list[Haystack]:
@@ -119,6 +120,9 @@ def _group(
             value=needle.value,
             document_tokens=len(place.tokens.token_ids),
             needle_depth=place.depth,
+            document=place.document,
+            text=needle.question,
+            sentence=needle.sentence,
             document_ids=document_ids,
             question_ids=prompt.question_ids(needle.question, first=True),
         )
@@ -149,4 +153,5 @@ def _cell(mode: str, question: Question, reply: Reply) -> Cell:
         template=question.template,
         book=question.book,
         kv_bytes=reply.kv_bytes,
+        seen=None if reply.seen is None else question.sentence in reply.seen,
     )

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lcdoc.config import ReadSettings
+from lcdoc.documents.document import Document
 from lcdoc.documents.text import text_document
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.items import Item, load_items
 from lcdoc.evaluate.modes import check_modes
 from lcdoc.evaluate.subject import Sheet, Subject
 from lcdoc.evaluate.suite import Round, Suite
+from lcdoc.evaluate.whole import WHOLE_MODES
 from lcdoc.tasks.progress import Observer
 from lcdoc.tokens import tokenize
 
@@ -51,7 +53,7 @@ class QaPlan:
     shared_reading: bool = False
 
     def __post_init__(self) -> None:
-        check_modes(self.modes)
+        check_modes(self.modes, WHOLE_MODES)
         for name, value in (("max tokens", self.max_tokens), ("limit", self.limit)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
@@ -59,11 +61,13 @@ class QaPlan:
 
 @dataclass(frozen=True)
 class Task:
-    """An item as token ids. document_ids: all that is read before the question."""
+    """An item as text and as token ids. document_ids: all that is read before the question."""
 
     item: Item
+    document: Document
     document_ids: list[int]
     question_ids: list[int]
+    question: str
 
 
 @dataclass(frozen=True)
@@ -142,14 +146,14 @@ class QaTest(Suite[QaCell]):
             )
 
     def _tasks(self, items: list[Item]) -> Iterator[Task]:
-        prompt, documents = self._subject.prompt, dict[str, list[int]]()
+        prompt, documents = self._subject.prompt, dict[str, tuple[Document, list[int]]]()
         for item in items:
             if item.context not in documents:
                 document = text_document(item.context, item.id, "text", ())
                 token_ids = tokenize(self._subject.tokenizer, [document]).token_ids
-                documents[item.context] = prompt.head_ids() + token_ids
+                documents[item.context] = document, prompt.head_ids() + token_ids
             question = f"{item.question}\n{HINTS[item.metric]}".strip()
-            yield Task(item, documents[item.context], prompt.question_ids(question, first=True))
+            yield Task(item, *documents[item.context], prompt.question_ids(question, first=True), question)
 
     def _fits(self, task: Task) -> bool:
         """Whether the text is short enough, and the window holds it with its question and the longest answer."""
@@ -159,7 +163,8 @@ class QaTest(Suite[QaCell]):
 
     def _sheet(self, group: list[Task], answer_tokens: int) -> Sheet:
         questions = [task.question_ids for task in group]
-        return self._subject.sheet(group[0].document_ids, questions, answer_tokens)
+        asked = [task.question for task in group]
+        return self._subject.sheet(group[0].document_ids, questions, answer_tokens, group[0].document, asked)
 
 
 def score(cells: list[QaCell]) -> dict[str, dict[str, dict[str, float | int]]]:

@@ -7,18 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.attention import register
+from lcdoc.documents.document import Document
 from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.profiles import load_profile
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import UsageError
-from lcdoc.evaluate.modes import STOCK, AnyReader, first_rung, open_reader, settings_for, stock_attention
+from lcdoc.evaluate.modes import (
+    STOCK,
+    AnyReader,
+    first_rung,
+    open_reader,
+    settings_for,
+    stock_attention,
+    switch,
+)
 from lcdoc.evaluate.report import new_report
-from lcdoc.models import choose_device, choose_dtype, load_config, load_model, load_tokenizer, resolve
+from lcdoc.evaluate.whole import WHOLE_MODES, whole_replies
 from lcdoc.models.support import supported_class
 from lcdoc.tasks.ask import stop_ids_of
 from lcdoc.tasks.extending import NONE, choose_extension
+from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window, fit_window
@@ -30,22 +39,27 @@ class Sheet:
     """A document, and what is asked of it, as token ids.
 
     document_ids: all that is read before a question. questions: each up to its answer, with nothing of the others.
-    capacity_tokens: what a reader must have room for.
+    capacity_tokens: what a reader must have room for. document, asked: the same as text, for modes that read in ways
+    of their own.
     """
 
     document_ids: Sequence[int]
     questions: tuple[Sequence[int], ...]
     capacity_tokens: int
+    document: Document | None = None
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reply:
     """What a question came to. prefill_s: until the answer began, for the first question with the reading of the
-    document. kv_bytes: keys and values held when it began."""
+    document. kv_bytes: keys and values held when it began. seen: what stood before the model then, in modes that
+    choose it; None for the whole document."""
 
     text: str
     prefill_s: float
     kv_bytes: int
+    seen: str | None = None
 
 
 class Subject:
@@ -53,13 +67,12 @@ class Subject:
 
     def __init__(self, settings: ReadSettings, modes: Sequence[str]) -> None:
         """modes: in which it will read. Raises UsageError where the settings do not go with one of them."""
-        self._files = resolve(settings.model)
-        self._settings, self._modes = with_own_profile(settings, self._files), tuple(modes)
-        self.tokenizer, self.config = load_tokenizer(self._files), load_config(self._files)
-        dtype = choose_dtype(settings.dtype, choose_device(settings.device))
-        self._shape = ModelShape.from_config(self.config, 0, dtype)
+        self._host = host = Host(settings)
+        self._settings, self._modes = with_own_profile(settings, host.files), tuple(modes)
+        self.tokenizer, self.config = host.tokenizer, host.config
+        self._shape = ModelShape.from_config(self.config, 0, host.dtype)
         for mode in modes:
-            if mode != STOCK:
+            if mode != STOCK and mode not in WHOLE_MODES:
                 first_rung(self._shape, mode, self._settings, context_window(self.config))
         self.prompt = Prompt.from_tokenizer(self.tokenizer)
         self._model: Any = None
@@ -71,22 +84,14 @@ class Subject:
 
     def load(self) -> None:
         """Loads the weights, if they are not there."""
-        if self._model is not None:
-            return
-        own = self._settings
-        self._model = load_model(
-            self._files,
-            device=own.device,
-            dtype=own.dtype,
-            weights=own.weights,
-            attn_implementation=register(),
-        )
+        if self._model is None:
+            self._model = self._host.load(self._settings.weights, offloaded_layers=0)
 
     def head(self, suite: str, **settings: Any) -> dict[str, Any]:
         """How a suite's report begins. settings: the suite's own, told before those of the reading."""
         own = self._settings
-        model_class = supported_class(self.config, self._files.name)
-        return new_report(suite, self._files.name, own.device, own.dtype) | {
+        model_class = supported_class(self.config, self._host.files.name)
+        return new_report(suite, self._host.files.name, own.device, own.dtype) | {
             "settings": {
                 **settings,
                 "weights": own.weights,
@@ -102,18 +107,23 @@ class Subject:
         }
 
     def sheet(
-        self, document_ids: Sequence[int], questions: Sequence[Sequence[int]], answer_tokens: int
+        self,
+        document_ids: Sequence[int],
+        questions: Sequence[Sequence[int]],
+        answer_tokens: int,
+        document: Document | None = None,
+        asked: Sequence[str] = (),
     ) -> Sheet:
-        """Made with room as `lcdoc ask` would make it; DoesNotFitError where the model's window is smaller, and the
-        settings don't say how positions go beyond it."""
+        """document, asked: see Sheet. Made with room as `lcdoc ask` would make it; DoesNotFitError where the model's
+        window is smaller, and neither settings nor modes say how to go beyond it."""
         longest = max(map(len, questions))
         asked_tokens = len(document_ids) + longest
         needed = asked_tokens + max(answer_tokens, MIN_ANSWER_TOKENS)
         if asked_tokens + MIN_ANSWER_TOKENS > context_window(self.config) and self.reaches(needed):
-            return Sheet(document_ids, tuple(questions), needed)
+            return Sheet(document_ids, tuple(questions), needed, document, tuple(asked))
         advice = "--extend auto reads it all at a loss, " if self._settings.extend is None else ""
         room = fit_window(self.config, Need(len(document_ids), longest, answer_tokens, False), advice)
-        return Sheet(document_ids, tuple(questions), room.capacity_tokens)
+        return Sheet(document_ids, tuple(questions), room.capacity_tokens, document, tuple(asked))
 
     def reaches(self, length_tokens: int) -> bool:
         """Whether a text of so many tokens is read in every mode: within the window, or beyond it as the settings say.
@@ -126,14 +136,18 @@ class Subject:
                 f"mode {STOCK} reads nothing beyond the model's window of {window:,} tokens; leave it out of --mode, "
                 f"or --extend {self._settings.extend}"
             )
-        return all(self._extension(mode, length_tokens) is not None for mode in self._modes)
+        return all(
+            mode in WHOLE_MODES or self._extension(mode, length_tokens) is not None for mode in self._modes
+        )
 
     def _extension(self, mode: str, length_tokens: int) -> Extension | None:
         """How a text of so many tokens is read; an evaluation goes beyond the window only where that is asked for."""
-        if mode == STOCK or self._settings.extend is None or length_tokens <= context_window(self.config):
+        if mode == STOCK or length_tokens <= context_window(self.config):
             return None
         # A method may take its factors from the profile, whatever the heads do.
         settings = replace(settings_for(mode, self._settings), profile=self._settings.profile)
+        if settings.extend is None:
+            return None
         return choose_extension(self.config, settings, length_tokens, self._shape)
 
     def read(self, mode: str, sheet: Sheet, observer: Observer = silent) -> AnyReader:
@@ -159,6 +173,9 @@ class Subject:
         self, mode: str, sheet: Sheet, answer_tokens: int, observer: Observer = silent
     ) -> Iterator[Reply]:
         """Reads the document once and answers each question from there, as if it were the only one."""
+        if mode in WHOLE_MODES:
+            yield from self._whole_replies(mode, sheet, answer_tokens, observer)
+            return
         if mode == STOCK and len(sheet.questions) == 1:
             sheet = _at_once(sheet)
         stop_ids = stop_ids_of(self._model, self.tokenizer)
@@ -178,6 +195,17 @@ class Subject:
             text = str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
             yield Reply(text, prefill_s, kv_bytes)
             started = time.perf_counter()
+
+    def _whole_replies(
+        self, mode: str, sheet: Sheet, answer_tokens: int, observer: Observer
+    ) -> Iterator[Reply]:
+        assert sheet.document is not None, "such a mode reads text"
+        switch(self._model, mode)
+        found = whole_replies(
+            mode, self._host, self._settings, sheet.document, sheet.asked, answer_tokens, observer
+        )
+        for reply in found:
+            yield Reply(reply.text, reply.wait_s, reply.kv_bytes, reply.seen)
 
 
 def _at_once(sheet: Sheet) -> Sheet:

@@ -99,17 +99,19 @@ class PartsReading:
         if not self._scores:
             self._judge(self._questions)
 
+    def passages(self, question: str) -> list[Document]:
+        """What is read again for a question: the documents with the spans alone that bear on it most, word for word and
+        in order. Reads all parts where that was not done with this question. Raises UsageError for one that is longer
+        than those known."""
+        return excerpt(self.documents, self._chosen(question))
+
     def ask(self, question: str, sampling: Sampling, on_text: Callable[[str], None]) -> Answer:
         """Answers one question over the spans that bear on it most; on_text hears the answer as it is made. An
         interrupt while answering ends the answer. Raises UsageError for a question longer than those known."""
         self.read()
-        asked = time.perf_counter()
-        if question not in self._scores:
-            self._check_length(question)
-            before_s = self._sweep.seconds
-            self._judge([question])
-            asked += self._sweep.seconds - before_s  # counted with the sweeps
-        chosen = self._chosen(self._scores[question])
+        asked, before_s = time.perf_counter(), self._sweep.seconds
+        chosen = self._chosen(question)
+        asked += self._sweep.seconds - before_s  # counted with the sweeps
         release_unused()
         again = Reading(
             excerpt(self.documents, chosen),
@@ -127,9 +129,13 @@ class PartsReading:
     def _judge(self, questions: Sequence[str]) -> None:
         self._scores |= zip(questions, self._sweep.scores(questions), strict=True)
 
-    def _chosen(self, scores: Sequence[float]) -> list[Span]:
+    def _chosen(self, question: str) -> list[Span]:
         """What is read again: the best spans, as many as have room with what stands between them."""
-        chosen = choose(self._sweep.spans, scores, self._plan.excerpt_tokens)
+        self.read()
+        if question not in self._scores:
+            self._check_length(question)
+            self._judge([question])
+        chosen = choose(self._sweep.spans, self._scores[question], self._plan.excerpt_tokens)
         while len(chosen) > 1:
             tokens = tokenize(self._prompt.tokenizer, excerpt(self.documents, chosen))
             if len(tokens.token_ids) <= self._plan.excerpt_tokens:

@@ -34,7 +34,8 @@ def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path) -> None:
         (("--lengths", "1k"), "--lengths must be whole numbers with commas between, not '1k'", 2),
         (
             ("--mode", "fast"),
-            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock or a policy and what it keeps, "
+            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, pi, ntk, yarn, longrope, "
+            "self-extend, lm-infinite, parts, words, first or a policy and what it keeps, "
             "such as question@25%, or duo or random and the share of heads that stream, such as duo@75%, not 'fast'",
             2,
         ),

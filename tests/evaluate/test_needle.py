@@ -265,7 +265,8 @@ def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
         ({"seeds": -1}, "seeds must be 1 or more, not -1"),
         (
             {"modes": ("exact", "fast")},
-            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock or a policy and what it keeps, "
+            "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, pi, ntk, yarn, longrope, "
+            "self-extend, lm-infinite, parts, words, first or a policy and what it keeps, "
             "such as question@25%, or duo or random and the share of heads that stream, such as duo@75%, not 'fast'",
         ),
         ({"modes": ()}, "modes must be some of .*, not none"),

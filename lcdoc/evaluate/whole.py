@@ -1,0 +1,92 @@
+"""Ways to answer from a text of any length, as a user would have it: read in parts, and what others do instead."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lcdoc.config import ReadSettings, Sampling
+from lcdoc.documents.document import Document
+from lcdoc.fusion import lexical
+from lcdoc.fusion.excerpt import choose, excerpt
+from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
+from lcdoc.tasks.answer import Answer
+from lcdoc.tasks.ask import Reading
+from lcdoc.tasks.host import Host
+from lcdoc.tasks.parts_plan import EXCERPT_TOKENS
+from lcdoc.tasks.parts_reading import PartsReading
+from lcdoc.tasks.progress import Observer
+from lcdoc.tasks.room import Need, context_window
+from lcdoc.tokens import Prompt, TokenizedDocument, tokenize
+
+# What lcdoc does; only the spans with a question's words, found without reading; only what comes first.
+PARTS, WORDS, FIRST = "parts", "words", "first"
+WHOLE_MODES = (PARTS, WORDS, FIRST)
+
+
+@dataclass(frozen=True)
+class WholeReply:
+    """text: the answer. seen: what stood before the model as it was written. wait_s: until it began; the first one's
+    holds the reading of the parts."""
+
+    text: str
+    seen: str
+    wait_s: float
+    kv_bytes: int
+
+
+def whole_replies(
+    mode: str,
+    host: Host,
+    settings: ReadSettings,
+    document: Document,
+    questions: Sequence[str],
+    answer_tokens: int,
+    observer: Observer,
+) -> Iterator[WholeReply]:
+    """An answer to each question, in one of WHOLE_MODES. settings: of the host. Raises what Reading raises."""
+    documents = [document]
+    if mode == PARTS:
+        reading = PartsReading(
+            documents,
+            replace(settings, mode="auto", fusion=PARTS),
+            max_new_tokens=answer_tokens,
+            questions=questions,
+            observer=observer,
+            host=host,
+        )
+        for question in questions:
+            answer = reading.ask(question, Sampling(), lambda text: None)
+            yield _reply(answer, reading.passages(question))
+        return
+    tokens = tokenize(host.tokenizer, documents)
+    for question in questions:
+        started = time.perf_counter()
+        short = excerpt(documents, _chosen(mode, host, tokens, question, answer_tokens))
+        again = Reading(
+            short,
+            replace(settings, mode="auto", extend="none", fusion="off"),
+            max_new_tokens=answer_tokens,
+            questions=[question],
+            observer=observer,
+            host=host,
+        )
+        waited_s = time.perf_counter() - started
+        yield _reply(again.ask(question, Sampling(), lambda text: None), short, waited_s)
+
+
+def _reply(answer: Answer, seen: Sequence[Document], waited_s: float = 0.0) -> WholeReply:
+    text = "\n".join(page.text for document in seen for page in document.pages)
+    return WholeReply(answer.answer.strip(), text, waited_s + answer.timing.ttft_s, answer.memory.kv_bytes)
+
+
+def _chosen(
+    mode: str, host: Host, tokens: TokenizedDocument, question: str, answer_tokens: int
+) -> list[Span]:
+    """With WORDS as many spans as are read again after reading in parts, with FIRST as many as the window holds."""
+    need = Need.of(Prompt.from_tokenizer(host.tokenizer), tokens, [question], answer_tokens)
+    room = context_window(host.config) - need.prompt_tokens - answer_tokens
+    spans = cut_spans(tokens, min(SPAN_TOKENS, room // 2))
+    if mode == FIRST:
+        return [span for span in spans if span.stop <= room]
+    scores = lexical.score(question, [span.text for span in spans])
+    return choose(spans, scores, min(EXCERPT_TOKENS, room))
