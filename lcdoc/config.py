@@ -55,10 +55,10 @@ class ReadSettings:
     kv_dtype: how retrieval heads' keys and values are stored; "auto" leaves it to the budget.
     evict: who judges which keys and values are dropped; keep: how much of the document's stays, such as "25%" or
     "2000" tokens. Without either nothing is dropped unless the budget needs it.
-    extend: how positions go beyond the model's window, where a document is longer; None is "auto" for a reading and
-    "none" for an evaluation.
-    fusion: whether a document longer than the model's window is read in parts: "auto" where its positions are not
-    extended, "parts" in any case, "off" never.
+    extend: how positions go beyond the model's window, where a document is longer; None leaves it to the length (a
+    chat is read as with "auto"), and for an evaluation is "none".
+    fusion: whether a document longer than the model's window is read in parts: "auto" where positions are not, or not
+    without much loss, extended, "parts" in any case, "off" never.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
     chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
     """

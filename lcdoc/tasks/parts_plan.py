@@ -11,7 +11,7 @@ from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.fusion.parts import cut_parts
 from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
 from lcdoc.tasks.answer import PlanSummary
-from lcdoc.tasks.extending import AUTO, NONE, choose_extension, is_left_alone
+from lcdoc.tasks.extending import AUTO, NONE, NTK_WINDOWS, choose_extension, is_left_alone
 from lcdoc.tasks.plan import Plan
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tokens import TokenizedDocument
@@ -81,8 +81,9 @@ def is_read_in_parts(
     make: MakePlan, config: Any, settings: ReadSettings, need: Need, shape: ModelShape
 ) -> bool:
     """Whether a document is longer than the model's window, and is not read at once beyond it: because the settings say
-    so, or because it is too long for that, or takes too much memory. make: plans one reading within the budget. Raises
-    UsageError and ModelError where the settings don't go together or don't suit the model."""
+    so, or they leave it open and it is longer than positions go beyond the window at little loss, or takes too much
+    memory so. A chat, which knows no questions yet, is read at once as far as positions go. make: plans one reading
+    within the budget. Raises UsageError and ModelError where the settings don't go together or don't suit the model."""
     window = context_window(config)
     if settings.fusion == OFF or need.least_tokens <= window:
         return False
@@ -96,6 +97,9 @@ def is_read_in_parts(
         return True
     if settings.extend not in (None, AUTO):
         return False
+    left_open = settings.extend is None and settings.mode != "stream" and not need.keep_turns
+    if left_open and reach > NTK_WINDOWS * window:
+        return True
     try:
         make(settings, need)
     except DoesNotFitError:

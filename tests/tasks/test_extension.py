@@ -207,7 +207,7 @@ def ask(call_lcdoc, json_schema, tiny):
     "tokens,options,method",
     [
         (550, (), "ntk"),
-        (1200, (), "self-extend"),
+        (1200, ("--extend", "auto"), "self-extend"),
         (550, ("--extend", "self-extend"), "self-extend"),
         (1200, ("--extend", "yarn"), "yarn"),
         (1200, ("--extend", "pi", "--kv-dtype", "int8"), "pi"),
@@ -267,7 +267,7 @@ ELSEWHERE = ("--device", "cuda", "--budget", "1GB", "--max-new-tokens", "64")
 
 def test_the_plan_shows_method_and_factor(call_lcdoc, json_schema, tiny, document):
     path = document(1200)
-    done = call_lcdoc("plan", path, "--model", tiny, *ELSEWHERE, "--json")
+    done = call_lcdoc("plan", path, "--model", tiny, *ELSEWHERE, "--extend", "auto", "--json")
     plan = json.loads(done.stdout)
     json_schema("plan").validate(plan)
     times = plan["tokens"]["capacity"] / 512

@@ -169,8 +169,10 @@ def test_several_questions_and_files_through_the_entry_point(
     [
         (0.6, (), "exact", None),
         (0.6, ("--fusion", "parts"), "exact", None),
-        (2, (), "exact", "self-extend"),
-        (2, ("--fusion", "parts"), "parts", None),
+        (1.1, (), "exact", "ntk"),
+        (2, (), "parts", None),
+        (2, ("--extend", "auto"), "exact", "self-extend"),
+        (1.1, ("--fusion", "parts"), "parts", None),
         (2, ("--extend", "none"), "parts", None),
         (5, ("--extend", "self-extend"), "exact", "self-extend"),
         (5, ("--mode", "stream", "--sink-size", "4", "--recent-size", "100"), "stream", "lm-infinite"),
@@ -277,7 +279,7 @@ def test_a_model_whose_layers_all_have_windows_goes_by_words_alone(tiny, book, t
 # The plan, for a model of a window of 8,192 tokens.
 
 
-def asked(document_tokens, budget_bytes=1 << 40):
+def asked(document_tokens, budget_bytes=1 << 40, **changes):
     """What a plan is made of."""
     config = AutoConfig.for_model(
         "llama",
@@ -295,7 +297,7 @@ def asked(document_tokens, budget_bytes=1 << 40):
         settings = replace(settings, profile=None)
         return make_plan(config, settings, need, shape, base_bytes=0, budget_bytes=budget_bytes)
 
-    return make, config, ReadSettings(), Need(document_tokens, 100, 512, False), shape
+    return make, config, ReadSettings(**changes), Need(document_tokens, 100, 512, False), shape
 
 
 def planned(document_tokens, budget_bytes=1 << 40):
@@ -314,10 +316,24 @@ def test_parts_take_half_the_window_and_fit_the_budget():
         planned(100_000, budget_bytes=1000)
 
 
+def test_what_is_much_longer_than_the_window_is_read_in_parts():
+    assert is_read_in_parts(*asked(13_000)) and not is_read_in_parts(*asked(11_000))
+    for changes in ({"extend": "auto"}, {"extend": "self-extend"}, {"mode": "stream"}, {"fusion": "off"}):
+        assert not is_read_in_parts(*asked(20_000, **changes))
+    assert is_read_in_parts(*asked(40_000, extend="auto"))
+    assert is_read_in_parts(*asked(9_000, fusion="parts")) and not is_read_in_parts(
+        *asked(7_000, fusion="parts")
+    )
+
+
+def test_a_chat_is_read_at_once_as_far_as_positions_go():
+    make, config, settings, need, shape = asked(20_000)
+    assert not is_read_in_parts(make, config, settings, replace(need, keep_turns=True), shape)
+
+
 def test_what_takes_too_much_memory_beyond_the_window_is_read_in_parts():
-    assert is_read_in_parts(*asked(40_000)) and not is_read_in_parts(*asked(20_000))
-    assert is_read_in_parts(*asked(20_000, 8_000_000)) and not is_read_in_parts(*asked(8_000, 8_000_000))
-    assert planned(20_000, 8_000_000).num_parts >= 6
+    assert is_read_in_parts(*asked(11_000, 2_500_000)) and not is_read_in_parts(*asked(8_000, 2_500_000))
+    assert planned(11_000, 2_500_000).num_parts == 23
 
 
 def test_the_plan_shows_the_parts_and_their_cost(
