@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,28 +20,34 @@ def awkward() -> Path:
 
 
 @pytest.fixture(scope="session")
-def epanet(docs: Path) -> Document:
-    return load_document(str(docs / "epanet22-users-manual.pdf"))
+def read(docs: Path) -> Callable[[str], Document]:
+    """Loads one of the long documents by the name of its file, once a session."""
+    return cache(lambda name: load_document(str(docs / name)))
 
 
 @pytest.fixture(scope="session")
-def geotopo(docs: Path) -> Document:
-    return load_document(str(docs / "geotopo-de.pdf"))
+def epanet(read: Callable[[str], Document]) -> Document:
+    return read("epanet22-users-manual.pdf")
 
 
 @pytest.fixture(scope="session")
-def register(docs: Path) -> Document:
-    return load_document(str(docs / "federal-register-2020-17221.pdf"))
+def geotopo(read: Callable[[str], Document]) -> Document:
+    return read("geotopo-de.pdf")
 
 
 @pytest.fixture(scope="session")
-def pestpp(docs: Path) -> Document:
-    return load_document(str(docs / "pestpp-da.docx"))
+def register(read: Callable[[str], Document]) -> Document:
+    return read("federal-register-2020-17221.pdf")
 
 
 @pytest.fixture(scope="session")
-def wikipedia(docs: Path) -> Document:
-    return load_document(str(docs / "wikipedia-microsoft.html"))
+def pestpp(read: Callable[[str], Document]) -> Document:
+    return read("pestpp-da.docx")
+
+
+@pytest.fixture(scope="session")
+def wikipedia(read: Callable[[str], Document]) -> Document:
+    return read("wikipedia-microsoft.html")
 
 
 @pytest.fixture
