@@ -129,6 +129,8 @@ class Checker:
         best = self._index.best(words, NUM_PASSAGES)
         named = self._index.best(words, NUM_PASSAGES, spans) if spans else []
         follows = self._followed(words, named)
+        if follows and not _is_on(follows[0], pages):
+            follows = None
         elsewhere = None if follows else self._followed(words, best)
         place, found_changes = follows or elsewhere or (self._place(words, named or best), [])
         problems = [_difference(change) for change in found_changes if change.beside >= AT_LEAST]
@@ -157,7 +159,7 @@ class Checker:
             score, aligned = align(words, passage)
             if aligned is None:
                 continue
-            differing, length, share = changes(words, aligned.wider(1).texts)
+            differing, length, share = changes(words, aligned.wider(1, 0).texts)
             if share >= FOLLOWS and length >= max(MIN_FOLLOWING_WORDS, len(words) / 2):
                 found.append((share, score, aligned, differing))
         if not found:
@@ -184,7 +186,7 @@ class Checker:
         plain = [word for word in words if not word[0].isdigit()]
         covered = [(self._index.coverage(plain, passage), passage) for passage in best]
         most = max((share for share, _ in covered), default=0.0)
-        return [passage.wider(WIDER_WORDS).span for share, passage in covered if share >= 0.8 * most]
+        return [passage.wider(WIDER_WORDS, WIDER_WORDS).span for share, passage in covered if share >= 0.8 * most]
 
     def _missing_figures(self, text: str, spans: Sequence[Span]) -> list[str]:
         there = set().union(*(values(source.text[start:end]) for source, start, end in spans))

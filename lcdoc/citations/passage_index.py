@@ -33,10 +33,10 @@ class Passage:
     def texts(self) -> list[str]:
         return self.words.texts[self.start : self.end]
 
-    def wider(self, num_words: int) -> "Passage":
-        """With so many words more on each side."""
-        end = min(self.end + num_words, len(self.words.texts))
-        return Passage(self.words, max(self.start - num_words, 0), end)
+    def wider(self, before: int, after: int) -> "Passage":
+        """With so many words more on either side."""
+        end = min(self.end + after, len(self.words.texts))
+        return Passage(self.words, max(self.start - before, 0), end)
 
 
 class SourceWords:

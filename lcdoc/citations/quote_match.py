@@ -103,7 +103,7 @@ def align(words: Sequence[str], passage: Passage) -> tuple[float, Passage | None
     """The words in or around a passage that are most like these, and how much, up to 100."""
     from rapidfuzz.fuzz import partial_ratio_alignment, ratio
 
-    near = passage.wider(len(words))
+    near = passage.wider(len(words), len(words))
     sought, there = " ".join(words), " ".join(near.texts)
     found = partial_ratio_alignment(sought[:MAX_ALIGNED_CHARS], there)
     if found is None or found.dest_end <= found.dest_start or len(sought) > len(there):

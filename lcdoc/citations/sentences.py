@@ -22,7 +22,7 @@ ABBREVIATED = re.compile(
 # What belongs to the sentence before it: a place in brackets or behind a dash, a footnote's mark.
 PLACE = re.compile(
     r"[(\[]\s*(?:see\s+)?(?:pp?\b|pgs?\b|pages?\b|lines?\b|turns?\b|chapter\b|section\b|letter\b|\^?\d{1,3}\])"
-    r"|[-\u2013\u2014]{1,2}\s*(?:\S+\s+)?(?:pp?\.?|pages?|lines?)\s*\w",
+    r"|(?:-|--|\u2013|\u2014)\s*(?:[^\s,]{1,80},?\s+)?(?:pp?\.|pages?\s|lines?\s)\s*[\divxlc]",
     re.IGNORECASE,
 )
 BRACKET = re.compile(r"[(\[][^()\[\]\n]{1,100}[)\]]")

@@ -75,13 +75,11 @@ def changes(answer: Sequence[str], source: Sequence[str]) -> tuple[list[Change],
 
 
 def _coherent(blocks: list[Any]) -> list[Any]:
-    """From the first words that stand together in both to the last, with single ones close before and after them."""
+    """From the first words that stand together in both to the last, with single ones close behind them."""
     together = [index for index, block in enumerate(blocks) if block.src_end - block.src_start > 1]
     if not together:
         return []
     first, last = together[0], together[-1]
-    while first > 0 and _are_close(blocks[first - 1], blocks[first]):
-        first -= 1
     while last + 1 < len(blocks) and _are_close(blocks[last], blocks[last + 1]):
         last += 1
     return blocks[first : last + 1]

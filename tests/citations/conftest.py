@@ -122,6 +122,8 @@ class Writer:
             return None
         source, page = self.draw.choice(choices)
         words = source if kind == "quote" else self.own_words(source)
+        if kind == "figure":
+            kind, words = "own", self.summary(source)
         names_page = kind == "quote" and self.draw.random() < 0.8 or self.draw.random() < 0.6
         frame, style = self.draw.randrange(6), self.draw.randrange(1000)
         return Part(kind, words, source, page, frame, style, names_page)
@@ -139,6 +141,22 @@ class Writer:
             if len(shorter.split()) >= 8:
                 source = shorter
         return source
+
+    def summary(self, source: str) -> str:
+        """A figure and what it is about, in another order and with few of the source's words."""
+        about = sorted(set(re.findall(r"(?<![A-Za-z])[a-z]{5,}(?![A-Za-z])", source)), key=len)[-4:]
+        self.draw.shuffle(about)
+        figure = self.draw.choice([match[0] for match in NUMBER.finditer(source)])
+        subject = ", ".join(about[:-1]) + f" and {about[-1]}" if len(about) > 1 else "the matter"
+        template = self.draw.choice(
+            (
+                "The figure of {figure} is given where the author speaks of {subject}.",
+                "In connection with {subject}, the document mentions {figure}.",
+                "As to {subject}, the number to remember is {figure}.",
+                "{figure} is what it has to say about {subject}.",
+            )
+        )
+        return template.format(figure=figure, subject=subject)
 
     def rendered_quote(self, part: Part) -> str:
         """The words as people and models quote them."""
@@ -201,7 +219,7 @@ class Writer:
         if part.frame == 2:
             return f"We read that {quoted}{bracket}, which settles it.", footnote
         if part.frame == 3 and part.names_page and not by_note and self.document.unit == "page":
-            return f"On {place.replace('p. ', 'page ').replace('p.', 'page ')} it is put this way: {quoted}", ""
+            return f"On {place.replace('p. ', 'page ').replace('p.', 'page ')} it is put this way: {quoted}.", ""
         if part.frame == 4:
             place_line = f"\n\n\u2014 {place}" if bracket.startswith(" (") and self.document.unit == "page" else bracket
             return "As the text has it:\n\n> " + words.replace("\n", "\n> ") + f"{place_line}\n\n", footnote
@@ -227,6 +245,7 @@ class Writer:
         """A claim with one error."""
         kind = self.draw.choice(["quote", "own"])
         if error == "digits":
+            kind = self.draw.choice(["quote", "own", "figure"])
             part = self.part(kind, lambda sentence: bool(NUMBER.search(sentence)))
             return part and self.changed(part, self.other_digits)
         if error == "negation":
@@ -280,7 +299,7 @@ def answers(seed: int, corrupted: bool, count: int = 100) -> list[Answer]:
         writer = Writer(draw, draw.choice(BOOKS))
         num_claims = draw.randint(1, 4)
         parts = [part for _ in range(num_claims) if (part := writer.part(draw.choice(["quote", "own"])))]
-        if draw.random() < 0.5 and (figure := writer.part("own", lambda text: bool(NUMBER.search(text)))):
+        if draw.random() < 0.5 and (figure := writer.part(draw.choice(["own", "figure"]), lambda text: bool(NUMBER.search(text)))):
             parts.append(figure)
         error = ERRORS[len(found) % len(ERRORS)] if corrupted else None
         if error:
