@@ -1,7 +1,6 @@
 """Passages of documents, found by the words that they share with a statement, rare ones above all (BM25)."""
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,16 +47,16 @@ class SourceWords:
         self.texts = [plain(match[0]) for match in matches]
         self.spans = [match.span() for match in matches]
 
-    def within(self, start: int, end: int) -> tuple[int, int]:
-        """The words that begin in a span of the text."""
-        return bisect_left(self.spans, (start, 0)), bisect_left(self.spans, (end, 0))
-
 
 class PassageIndex:
     """Overlapping passages of all sources."""
 
     def __init__(self, sources: Sequence[SourceText]) -> None:
-        self._words = [SourceWords(source) for source in sources]
+        self._sources = sources
+
+    @cached_property
+    def _words(self) -> list[SourceWords]:
+        return [SourceWords(source) for source in self._sources]
 
     @cached_property
     def _passages(self) -> list[Passage]:
@@ -111,11 +110,6 @@ class PassageIndex:
         weights = {stem: math.log(1 + num_passages / (1 + self._counts[stem])) for stem in stems(words)}
         total = sum(weights.values())
         return sum(weight for stem, weight in weights.items() if stem in there) / total if total else 0.0
-
-    def passage(self, source: SourceText, start: int, end: int) -> Passage:
-        """The words of a span of a source's text."""
-        words = next(words for words in self._words if words.source is source)
-        return Passage(words, *words.within(start, end))
 
     @cached_property
     def _bounds(self) -> Any:

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 from lcdoc.citations.normal_text import NormalText
 from lcdoc.documents.document import Document, Page
@@ -30,11 +31,11 @@ class SourceText:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.pages = [page for page in document.pages if page.text]
-        self._starts, start = [], 0
-        for page in self.pages:
-            self._starts.append(start)
-            start += len(page.text) + 1
-        self.text = "\n".join(page.text for page in self.pages)
+        self._starts = [0, *accumulate(len(page.text) + 1 for page in self.pages)][:-1]
+
+    @cached_property
+    def text(self) -> str:
+        return "\n".join(page.text for page in self.pages)
 
     @cached_property
     def normal(self) -> NormalText:

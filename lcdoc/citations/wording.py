@@ -63,15 +63,28 @@ def changes(answer: Sequence[str], source: Sequence[str]) -> tuple[list[Change],
     for block in blocks:
         same[block.src_start : block.src_end] = [True] * (block.src_end - block.src_start)
     first, last = blocks[0], blocks[-1]
-    before = tuple(source[max(first.dest_start - 1, 0) : first.dest_start])
-    found = [Change(tuple(answer[: first.src_start]), before, _beside(same, 0, first.src_start))]
+    found = [_opening(answer, source, first, _beside(same, 0, first.src_start))]
     for left, right in zip(blocks, blocks[1:], strict=False):
         ours = tuple(answer[left.src_end : right.src_start])
         theirs = tuple(source[left.dest_end : right.dest_start])
         found.append(Change(ours, theirs, _beside(same, left.src_end, right.src_start)))
-    found.append(Change(tuple(answer[last.src_end :]), (), _beside(same, last.src_end, len(answer))))
+    found.append(_closing(answer, source, last, _beside(same, last.src_end, len(answer))))
     length = last.src_end - first.src_start
     return found, length, sum(same) / length
+
+
+def _opening(answer: Sequence[str], source: Sequence[str], first: Any, beside: int) -> Change:
+    """What the answer has before the first words that are the same; where it has nothing, the source's word there
+    counts: "not all" is no "all". """
+    ours = tuple(answer[: first.src_start])
+    return Change(ours, () if ours else tuple(source[max(first.dest_start - 1, 0) : first.dest_start]), beside)
+
+
+def _closing(answer: Sequence[str], source: Sequence[str], last: Any, beside: int) -> Change:
+    """What the answer has behind the last words that are the same, beside the source's figure there if both have one."""
+    ours = tuple(answer[last.src_end :])
+    change = Change(ours, tuple(source[last.dest_end : last.dest_end + len(ours)]), beside)
+    return change if change.changes_figure else Change(ours, (), beside)
 
 
 def _coherent(blocks: list[Any]) -> list[Any]:

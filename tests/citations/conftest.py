@@ -30,7 +30,7 @@ BOOKS = (
 ERRORS = ("digits", "negation", "page", "invented")
 AUXILIARY = re.compile(r"\b(is|are|was|were|has|have|had|will|would|can|could|should|may|must|did|shall|might)\b (?!not\b)")
 NEGATION = re.compile(r"\b(?:not|never) (?=[a-z])")
-NUMBER = re.compile(r"(?<![\d.,/:-])\d[\d,]*(?:\.\d+)?(?![\d/:-])")
+NUMBER = re.compile(r"(?<![\d.,/:-])\d[\d,]*(?:\.\d+)?(?![\d/:-]|\.\d)")
 EDITS = (
     (r"\bshall\b", "must"),
     (r"\bupon\b", "on"),
@@ -144,7 +144,7 @@ class Writer:
 
     def summary(self, source: str) -> str:
         """A figure and what it is about, in another order and with few of the source's words."""
-        about = sorted(set(re.findall(r"(?<![A-Za-z])[a-z]{5,}(?![A-Za-z])", source)), key=len)[-4:]
+        about = sorted(set(re.findall(r"(?<![A-Za-z])[a-z]{5,}(?![A-Za-z])", source)), key=lambda word: (len(word), word))[-4:]
         self.draw.shuffle(about)
         figure = self.draw.choice([match[0] for match in NUMBER.finditer(source)])
         subject = ", ".join(about[:-1]) + f" and {about[-1]}" if len(about) > 1 else "the matter"

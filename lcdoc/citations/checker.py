@@ -1,10 +1,11 @@
-"""What an answer claims, held against its documents: each quotation and each sentence that says something to check."""
+"""Holds an answer against its documents: each quotation, and each sentence that says something to check."""
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
+from lcdoc.citations.claim import Claim
 from lcdoc.citations.figures import figures, values
 from lcdoc.citations.names import names
 from lcdoc.citations.page_reference import PageReference, page_references
@@ -24,30 +25,6 @@ MIN_SHARE_OF_BEST = 0.6
 MIN_COVERAGE = 0.4
 NUM_PASSAGES, WIDER_WORDS = 5, 30
 EMPTY_BRACKETS = re.compile(r"[(\[][\s,;]*[)\]]")
-SUPPORTED = ("verified", "repaired", "supported")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Words of the answer and what the documents say of them.
-
-    kind: "quote" or "sentence". status of a quote: "verified", "repaired" or "unverified"; of a sentence: "verified"
-    (it is the source's own), "supported" (its figures and pages are), "unsupported" or "unchecked" (it has nothing
-    that can be checked without understanding it). problems: what is wrong with it, a phrase each. notes: what a reader
-    may want to look at. start: in the answer.
-    """
-
-    kind: str
-    words: str
-    start: int
-    status: str
-    place: Place | None = None
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def supported(self) -> bool:
-        return self.status in SUPPORTED and not self.problems
 
 
 class Checker:
@@ -128,9 +105,7 @@ class Checker:
             return replace(claim, status="verified", place=whole.place, problems=problems)
         best = self._index.best(words, NUM_PASSAGES)
         named = self._index.best(words, NUM_PASSAGES, spans) if spans else []
-        follows = self._followed(words, named)
-        if follows and not _is_on(follows[0], pages):
-            follows = None
+        follows = self._followed(words, named, pages)
         elsewhere = None if follows else self._followed(words, best)
         place, found_changes = follows or elsewhere or (self._place(words, named or best), [])
         problems = [_difference(change) for change in found_changes if change.beside >= AT_LEAST]
@@ -149,9 +124,10 @@ class Checker:
         )
 
     def _followed(
-        self, words: list[str], passages: Sequence[Passage]
+        self, words: list[str], passages: Sequence[Passage], pages: frozenset[tuple[str, int]] = frozenset()
     ) -> tuple[Place, list[Change]] | None:
-        """The place whose wording a sentence follows, if any, and where it says something else."""
+        """The place, on one of the pages if any are given, whose wording a sentence follows, and where it says
+        something else."""
         if len(words) < MIN_FOLLOWING_WORDS:
             return None
         found = []
@@ -159,15 +135,16 @@ class Checker:
             score, aligned = align(words, passage)
             if aligned is None:
                 continue
-            differing, length, share = changes(words, aligned.wider(1, 0).texts)
-            if share >= FOLLOWS and length >= max(MIN_FOLLOWING_WORDS, len(words) / 2):
-                found.append((share, score, aligned, differing))
+            source, start, end = aligned.span
+            place = source.place(start, end)
+            differing, length, share = changes(words, aligned.wider(1, 1).texts)
+            follows = share >= FOLLOWS and length >= max(MIN_FOLLOWING_WORDS, len(words) / 2)
+            if follows and (not pages or _is_on(place, pages)):
+                found.append((length * share, score, place, differing))
         if not found:
             return None
-        _, _, aligned, differing = max(found, key=lambda one: one[:2])
-        source, start, end = aligned.span
-        wrong = [change for change in differing if change.negates or change.changes_figure]
-        return source.place(start, end), wrong
+        _, _, place, differing = max(found, key=lambda one: one[:2])
+        return place, [change for change in differing if change.negates or change.changes_figure]
 
     def _has_most(self, words: list[str], named: Sequence[Passage], best: Sequence[Passage]) -> bool:
         """Whether the pages that are named have about as much of the words as any."""
