@@ -17,7 +17,7 @@ from lcdoc.citations.source_text import Place, SourceText
 from lcdoc.citations.wording import AT_LEAST, Change, changes, words_of
 from lcdoc.documents.document import Document
 
-# A sentence follows the source's wording over so many words, and half of its own, where so many of them are the source's.
+# A sentence follows the source's wording where it shares this much of so many words, half of its own at least.
 FOLLOWS, MIN_FOLLOWING_WORDS = 0.7, 6
 # A page that has less than this share of what the best passage has of a sentence is not the one that is meant.
 MIN_SHARE_OF_BEST = 0.6
@@ -101,8 +101,8 @@ class Checker:
         whole = self._match(" ".join(rest.split()), pages) if len(words) > 3 else QuoteMatch("unverified")
         if whole.status == "verified" and whole.place is not None:
             wrong = pages and not _is_on(whole.place, pages)
-            problems = ("stands on another page",) if wrong else ()
-            return replace(claim, status="verified", place=whole.place, problems=problems)
+            elsewhere_only = ("stands on another page",) if wrong else ()
+            return replace(claim, status="verified", place=whole.place, problems=elsewhere_only)
         best = self._index.best(words, NUM_PASSAGES)
         named = self._index.best(words, NUM_PASSAGES, spans) if spans else []
         follows = self._followed(words, named, pages)
@@ -119,9 +119,7 @@ class Checker:
         unknown, notes = self._names(rest, spans)
         has_support = bool(figures(rest) or references)
         status = "unsupported" if problems or unknown else "supported" if has_support else "unchecked"
-        return replace(
-            claim, status=status, place=place, problems=(*problems, *unknown), notes=tuple(notes)
-        )
+        return replace(claim, status=status, place=place, problems=(*problems, *unknown), notes=tuple(notes))
 
     def _followed(
         self, words: list[str], passages: Sequence[Passage], pages: frozenset[tuple[str, int]] = frozenset()
@@ -163,7 +161,9 @@ class Checker:
         plain = [word for word in words if not word[0].isdigit()]
         covered = [(self._index.coverage(plain, passage), passage) for passage in best]
         most = max((share for share, _ in covered), default=0.0)
-        return [passage.wider(WIDER_WORDS, WIDER_WORDS).span for share, passage in covered if share >= 0.8 * most]
+        return [
+            passage.wider(WIDER_WORDS, WIDER_WORDS).span for share, passage in covered if share >= 0.8 * most
+        ]
 
     def _missing_figures(self, text: str, spans: Sequence[Span]) -> list[str]:
         there = set().union(*(values(source.text[start:end]) for source, start, end in spans))
@@ -195,9 +195,7 @@ def _references_of(
     """Those between the quotation and the next one; where there are none, all of the sentence."""
     later = [other.start for other in sentence.quotes if other.start > quote.start]
     end = min(later, default=sentence.start + len(sentence.text) + 1)
-    own = [
-        reference for reference in references if quote.end <= reference.start + sentence.start < end
-    ]
+    own = [reference for reference in references if quote.end <= reference.start + sentence.start < end]
     return own or references
 
 

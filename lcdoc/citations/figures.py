@@ -1,6 +1,7 @@
 """The figures of a text: numbers, dates, percentages and amounts, however they are written."""
 
 import re
+from calendar import month_name
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,25 +12,60 @@ NUMBER = re.compile(
     re.IGNORECASE,
 )
 SCALES = {"thousand": 3, "million": 6, "billion": 9, "bn": 9, "trillion": 12}
-UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-ORDINALS = (
-    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
-    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
+UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+ORDINALS = [
+    "zeroth",
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
+]
 VALUES = {word: value for value, word in enumerate(UNITS)} | {
     word: 10 * tens for tens, word in enumerate(TENS, start=2)
 }
 MULTIPLES = {"hundred": 100} | {word: 10**power for word, power in SCALES.items()}
 _NUMBER_WORD = "|".join([*VALUES, *MULTIPLES])
-SPELLED = re.compile(
-    rf"\b(?:{_NUMBER_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_NUMBER_WORD}))*\b", re.IGNORECASE
-)
+SPELLED = re.compile(rf"\b(?:{_NUMBER_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_NUMBER_WORD}))*\b", re.IGNORECASE)
 ORDINAL = re.compile(rf"\b(?:{'|'.join(ORDINALS)})\b", re.IGNORECASE)
-MONTHS = "january february march april may june july august september october november december".split()
+MONTHS = [name.lower() for name in month_name[1:]]
 MONTH_NAMES = "|".join(f"{month[:3]}(?:{month[3:]}|\\.)?" if len(month) > 4 else month for month in MONTHS)
 MONTH = re.compile(
     rf"\b(?:(?P<before>{MONTH_NAMES})(?=\s+\d)|(?<=\d\s)(?P<after>{MONTH_NAMES}))(?!\w)", re.IGNORECASE

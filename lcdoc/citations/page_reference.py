@@ -1,4 +1,4 @@
-"""Pages that an answer names ("p. 12", "pages 3-5", "[p. xii]", "lines 40-81"), and those of the documents they mean."""
+"""Pages that an answer names ("p. 12", "pages 3-5", "[p. xii]", "lines 40-81"), and which of a document's they are."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,8 @@ PAGES = re.compile(
     re.IGNORECASE,
 )
 NUMBERED = re.compile(
-    r"\b(?P<unit>lines?|turns?)\s+(?P<first>\d{1,9})(?:\s?(?:-|\u2013|to)\s?(?P<last>\d{1,9}))?", re.IGNORECASE
+    r"\b(?P<unit>lines?|turns?)\s+(?P<first>\d{1,9})(?:\s?(?:-|\u2013|to)\s?(?P<last>\d{1,9}))?",
+    re.IGNORECASE,
 )
 HEADED = re.compile(r"\b(?:chapter|letter|section|part|book)\s+(?:\d+(?:\.\d+)*|[IVXLC]+)\b", re.IGNORECASE)
 BRACKETED = re.compile(r"[(\[]([^()\[\]\n]{3,100})[)\]]")

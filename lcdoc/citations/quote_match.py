@@ -96,7 +96,9 @@ def _repaired(words: str, index: PassageIndex, prefers: Callable[[Place], bool])
     if best is None or best[0] < (MIN_SHORT_SCORE if is_short else MIN_SCORE):
         return QuoteMatch("unverified")
     found_changes, _, _ = changes(quoted, best[3].texts)
-    return QuoteMatch("repaired", best[2], tuple(change for change in found_changes if change.answer or change.source))
+    return QuoteMatch(
+        "repaired", best[2], tuple(change for change in found_changes if change.answer or change.source)
+    )
 
 
 def align(words: Sequence[str], passage: Passage) -> tuple[float, Passage | None]:

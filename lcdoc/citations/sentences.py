@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from lcdoc.citations.quotations import Quotation, quotations
 
 CLOSING = r"[\"\u201d\u00bb]"
-# A sentence ends behind the place of a whole quotation ('"It is." (p. 3) Then'), at a full stop before a capital, and at what ends a paragraph, an item or a heading.
+# A sentence ends behind the place of a whole quotation ('"It is." (p. 3) Then'), at a full stop before a capital, and
+# at what ends a paragraph, an item or a heading.
 ENDS = re.compile(
     rf"[.!?\u2026]{CLOSING}\s+[(\[][^()\[\]\n]{{1,100}}[)\]]\s+(?=[A-Z\u00c0-\u00de\"\u201c])"
     r"|(?P<stop>[.!?\u2026][\"'\u201d\u2019\u00bb)\]*_]*(?:\[\^?\w{1,8}\])*)\s+"
@@ -27,10 +28,13 @@ PLACE = re.compile(
 )
 BRACKET = re.compile(r"[(\[][^()\[\]\n]{1,100}[)\]]")
 INTRODUCED = re.compile(r"\s*(?:>|[\"\u201c\u00ab\u201e])")
-FOOTNOTE = re.compile(r"^[ \t]*\[(\^?\w{1,8})\]:?[ \t]+(\S.*(?:\n(?![ \t]*(?:\[\^?\w{1,8}\]|\n|$)).*)*)", re.MULTILINE)
+FOOTNOTE = re.compile(
+    r"^[ \t]*\[(\^?\w{1,8})\]:?[ \t]+(\S.*(?:\n(?![ \t]*(?:\[\^?\w{1,8}\]|\n|$)).*)*)", re.MULTILINE
+)
 MARK = re.compile(r"\[(\^?\w{1,8})\]")
 NOT_WORDS = re.compile(
-    r"https?://\S+|^[ \t]*#+[ \t]*(?:\d+(?:\.\d+)*[.)]?)?|^[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+", re.MULTILINE
+    r"https?://\S+|^[ \t]*#+[ \t]*(?:\d+(?:\.\d+)*[.)]?)?|^[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+",
+    re.MULTILINE,
 )
 
 
@@ -69,7 +73,9 @@ def sentences(answer: str) -> list[Sentence]:
         text = body[start:end]
         first, last = (bisect_left(quotes, offset, key=lambda quote: quote.start) for offset in (start, end))
         named = dict.fromkeys(mark[1] for mark in MARK.finditer(text) if mark[1] in notes)
-        found.append(Sentence(text, start, tuple(quotes[first:last]), tuple(notes[name][2] for name in named)))
+        found.append(
+            Sentence(text, start, tuple(quotes[first:last]), tuple(notes[name][2] for name in named))
+        )
     for match in notes.values():
         start = match.start(2)
         inside = tuple(

@@ -11,7 +11,25 @@ from lcdoc.citations.normal_text import CJK
 
 WORD = re.compile(rf"\d+(?:[.,\u00a0\u202f]\d+)*|[{CJK}]|[^\W\d_{CJK}]+(?:['\u2019][^\W\d_]+)*")
 NEGATIONS = frozenset(
-    "not no never none nor neither cannot without nothing nobody nowhere hardly scarcely nicht nie kein keine".split()
+    [
+        "not",
+        "no",
+        "never",
+        "none",
+        "nor",
+        "neither",
+        "cannot",
+        "without",
+        "nothing",
+        "nobody",
+        "nowhere",
+        "hardly",
+        "scarcely",
+        "nicht",
+        "nie",
+        "kein",
+        "keine",
+    ]
 )
 # So many words beside a change are looked at, and so many of them have to be the source's own.
 BESIDE, AT_LEAST = 6, 5
@@ -75,13 +93,15 @@ def changes(answer: Sequence[str], source: Sequence[str]) -> tuple[list[Change],
 
 def _opening(answer: Sequence[str], source: Sequence[str], first: Any, beside: int) -> Change:
     """What the answer has before the first words that are the same; where it has nothing, the source's word there
-    counts: "not all" is no "all". """
+    counts: "not all" is no "all"."""
     ours = tuple(answer[: first.src_start])
-    return Change(ours, () if ours else tuple(source[max(first.dest_start - 1, 0) : first.dest_start]), beside)
+    return Change(
+        ours, () if ours else tuple(source[max(first.dest_start - 1, 0) : first.dest_start]), beside
+    )
 
 
 def _closing(answer: Sequence[str], source: Sequence[str], last: Any, beside: int) -> Change:
-    """What the answer has behind the last words that are the same, beside the source's figure there if both have one."""
+    """What the answer has behind the last words that are the same, and the source's figure there if both have one."""
     ours = tuple(answer[last.src_end :])
     change = Change(ours, tuple(source[last.dest_end : last.dest_end + len(ours)]), beside)
     return change if change.changes_figure else Change(ours, (), beside)

@@ -1,7 +1,7 @@
 """Answers about real documents, with true claims alone or with one planted error, drawn from a seed.
 
-The sentences are cut and the errors planted here without any of lcdoc's own code for answers, so that the two can't agree
-by sharing a mistake.
+The sentences are cut and the errors planted here without any of lcdoc's own code for answers, so that the two share no
+mistakes.
 """
 
 import random
@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from lcdoc.documents import load_document
 from lcdoc.documents.document import Document, Page
-
-from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "data" / "docs"
 BOOKS = (
@@ -28,7 +27,9 @@ BOOKS = (
     "wikipedia-microsoft.html",
 )
 ERRORS = ("digits", "negation", "page", "invented")
-AUXILIARY = re.compile(r"\b(is|are|was|were|has|have|had|will|would|can|could|should|may|must|did|shall|might)\b (?!not\b)")
+AUXILIARY = re.compile(
+    r"\b(is|are|was|were|has|have|had|will|would|can|could|should|may|must|did|shall|might)\b (?!not\b)"
+)
 NEGATION = re.compile(r"\b(?:not|never) (?=[a-z])")
 NUMBER = re.compile(r"(?<![\d.,/:-])\d[\d,]*(?:\.\d+)?(?![\d/:-]|\.\d)")
 EDITS = (
@@ -144,7 +145,9 @@ class Writer:
 
     def summary(self, source: str) -> str:
         """A figure and what it is about, in another order and with few of the source's words."""
-        about = sorted(set(re.findall(r"(?<![A-Za-z])[a-z]{5,}(?![A-Za-z])", source)), key=lambda word: (len(word), word))[-4:]
+        about = sorted(
+            set(re.findall(r"(?<![A-Za-z])[a-z]{5,}(?![A-Za-z])", source)), key=lambda word: (len(word), word)
+        )[-4:]
         self.draw.shuffle(about)
         figure = self.draw.choice([match[0] for match in NUMBER.finditer(source)])
         subject = ", ".join(about[:-1]) + f" and {about[-1]}" if len(about) > 1 else "the matter"
@@ -210,7 +213,9 @@ class Writer:
             frame = ("According to the text, ", "The author says that ", "It is stated that ")[part.frame - 3]
             return f"{frame}{lower[:-1]}{bracket}.", footnote
         words = self.rendered_quote(part)
-        left, right = random.Random(part.style + 2).choice(['""', "\u201c\u201d", "\u00ab\u00bb", "\u201c\u201d"])
+        left, right = random.Random(part.style + 2).choice(
+            ['""', "\u201c\u201d", "\u00ab\u00bb", "\u201c\u201d"]
+        )
         quoted = f"{left}{words}{right}"
         if part.frame == 0:
             return f"The text says: {quoted}{bracket}.", footnote
@@ -219,9 +224,16 @@ class Writer:
         if part.frame == 2:
             return f"We read that {quoted}{bracket}, which settles it.", footnote
         if part.frame == 3 and part.names_page and not by_note and self.document.unit == "page":
-            return f"On {place.replace('p. ', 'page ').replace('p.', 'page ')} it is put this way: {quoted}.", ""
+            return (
+                f"On {place.replace('p. ', 'page ').replace('p.', 'page ')} it is put this way: {quoted}.",
+                "",
+            )
         if part.frame == 4:
-            place_line = f"\n\n\u2014 {place}" if bracket.startswith(" (") and self.document.unit == "page" else bracket
+            place_line = (
+                f"\n\n\u2014 {place}"
+                if bracket.startswith(" (") and self.document.unit == "page"
+                else bracket
+            )
             return "As the text has it:\n\n> " + words.replace("\n", "\n> ") + f"{place_line}\n\n", footnote
         return f"{quoted}{bracket}.", footnote
 
@@ -249,13 +261,17 @@ class Writer:
             part = self.part(kind, lambda sentence: bool(NUMBER.search(sentence)))
             return part and self.changed(part, self.other_digits)
         if error == "negation":
-            part = self.part(kind, lambda sentence: bool(AUXILIARY.search(sentence) or NEGATION.search(sentence)))
+            part = self.part(
+                kind, lambda sentence: bool(AUXILIARY.search(sentence) or NEGATION.search(sentence))
+            )
             return part and self.changed(part, self.negated)
         if error == "page":
             part = self.part(kind)
             return part and self.misplaced(part)
         part = self.part("quote")
-        other = self.draw.choice([name for name in ("frankenstein.txt", "moby-dick.txt", "alice.epub") if name != self.name])
+        other = self.draw.choice(
+            [name for name in ("frankenstein.txt", "moby-dick.txt", "alice.epub") if name != self.name]
+        )
         invented = self.draw.choice(sentences(other))[0]
         return part and replace(part, words=invented, wrong=True)
 
@@ -285,7 +301,9 @@ class Writer:
         others = [page for page in self.document.pages if page.text]
         self.draw.shuffle(others)
         for other in others[:20]:
-            readings = [page for page in self.document.pages if str(page.number) == other.label or page is other]
+            readings = [
+                page for page in self.document.pages if str(page.number) == other.label or page is other
+            ]
             readings += [page for page in self.document.pages if page.label == str(other.number)]
             if all(sought not in letters(page.text) for page in readings) and part.page not in readings:
                 return replace(part, page=other, names_page=True, wrong=True)
@@ -299,7 +317,9 @@ def answers(seed: int, corrupted: bool, count: int = 100) -> list[Answer]:
         writer = Writer(draw, draw.choice(BOOKS))
         num_claims = draw.randint(1, 4)
         parts = [part for _ in range(num_claims) if (part := writer.part(draw.choice(["quote", "own"])))]
-        if draw.random() < 0.5 and (figure := writer.part(draw.choice(["own", "figure"]), lambda text: bool(NUMBER.search(text)))):
+        if draw.random() < 0.5 and (
+            figure := writer.part(draw.choice(["own", "figure"]), lambda text: bool(NUMBER.search(text)))
+        ):
             parts.append(figure)
         error = ERRORS[len(found) % len(ERRORS)] if corrupted else None
         if error:
