@@ -12,13 +12,13 @@ from lcdoc.citations.page_reference import PageReference, page_references
 from lcdoc.citations.passage_index import Passage, PassageIndex, Span
 from lcdoc.citations.quotations import MIN_QUOTE_CHARS, Quotation
 from lcdoc.citations.quote_match import QuoteMatch, align, match_quote
-from lcdoc.citations.sentences import Sentence, sentences
+from lcdoc.citations.sentences import Sentence, blanked, sentences
 from lcdoc.citations.source_text import Place, SourceText
 from lcdoc.citations.wording import AT_LEAST, Change, changes, words_of
 from lcdoc.documents.document import Document
 
 # A sentence follows the source's wording where it shares this much of so many words, half of its own at least.
-FOLLOWS, MIN_FOLLOWING_WORDS = 0.7, 6
+FOLLOWS, MIN_FOLLOWING_WORDS, MAX_FOLLOWING_WORDS = 0.7, 6, 400
 # A page that has less than this share of what the best passage has of a sentence is not the one that is meant.
 MIN_SHARE_OF_BEST = 0.6
 # Below, no passage has enough of a sentence to say where it stands.
@@ -98,7 +98,7 @@ class Checker:
         words, spans, pages = words_of(rest), _spans(references), frozenset(_numbers(references))
         if len(" ".join(words)) < MIN_QUOTE_CHARS:
             return claim
-        whole = self._match(" ".join(rest.split()), pages) if len(words) > 3 else QuoteMatch("unverified")
+        whole = self._match(" ".join(rest.split()), pages)
         if whole.status == "verified" and whole.place is not None:
             wrong = pages and not _is_on(whole.place, pages)
             elsewhere_only = ("stands on another page",) if wrong else ()
@@ -126,7 +126,7 @@ class Checker:
     ) -> tuple[Place, list[Change]] | None:
         """The place, on one of the pages if any are given, whose wording a sentence follows, and where it says
         something else."""
-        if len(words) < MIN_FOLLOWING_WORDS:
+        if not MIN_FOLLOWING_WORDS <= len(words) <= MAX_FOLLOWING_WORDS:
             return None
         found = []
         for passage in passages:
@@ -200,8 +200,7 @@ def _references_of(
 
 
 def _without(text: str, references: Sequence[PageReference]) -> str:
-    for reference in references:
-        text = text[: reference.start] + " " * (reference.end - reference.start) + text[reference.end :]
+    text = blanked(text, ((reference.start, reference.end) for reference in references))
     return EMPTY_BRACKETS.sub(lambda match: " " * len(match[0]), text)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 NUMBER = re.compile(
-    r"(?<![\d.,])(?P<digits>\d{1,3}(?:[,\u00a0\u202f]\d{3})+(?:\.\d+)?|\d{1,40}(?:\.\d{1,40})*)"
+    r"(?<![\d.,])(?P<digits>\d{1,3}(?:[,\u00a0\u202f]\d{3}){1,12}(?:\.\d{1,40})?|\d{1,40}(?:\.\d{1,40})*)"
     r"(?:[\s-]?(?P<scale>thousand|million|billion|trillion|bn)\b)?",
     re.IGNORECASE,
 )
@@ -63,7 +63,9 @@ VALUES = {word: value for value, word in enumerate(UNITS)} | {
 }
 MULTIPLES = {"hundred": 100} | {word: 10**power for word, power in SCALES.items()}
 _NUMBER_WORD = "|".join([*VALUES, *MULTIPLES])
-SPELLED = re.compile(rf"\b(?:{_NUMBER_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_NUMBER_WORD}))*\b", re.IGNORECASE)
+SPELLED = re.compile(
+    rf"\b(?:{_NUMBER_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_NUMBER_WORD})){{0,11}}\b", re.IGNORECASE
+)
 ORDINAL = re.compile(rf"\b(?:{'|'.join(ORDINALS)})\b", re.IGNORECASE)
 MONTHS = [name.lower() for name in month_name[1:]]
 MONTH_NAMES = "|".join(f"{month[:3]}(?:{month[3:]}|\\.)?" if len(month) > 4 else month for month in MONTHS)

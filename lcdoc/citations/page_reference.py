@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 from lcdoc.citations.source_text import SourceText
 from lcdoc.documents.document import Page
@@ -39,11 +40,12 @@ def page_references(text: str, sources: Sequence[SourceText]) -> list[PageRefere
     """All in order. A name of a file in the text keeps them to that file."""
     named = [source for source in sources if _name(source) in text]
     meant = named or sources
-    found = []
+    found: list[PageReference] = []
+    pages_of, headed = cache(partial(_pages_of, sources=meant)), cache(partial(_headed, sources=meant))
     for match in PAGES.finditer(text):
         items = _items(match["items"])
         if items:
-            pages = _pages_of(items, match["label"], meant)
+            pages = pages_of(items, match["label"])
             found.append(PageReference(" ".join(match[0].split()), *match.span(), pages))
     for match in NUMBERED.finditer(text):
         unit = match["unit"].lower().rstrip("s")
@@ -51,12 +53,12 @@ def page_references(text: str, sources: Sequence[SourceText]) -> list[PageRefere
         if counted:
             first, last = int(match["first"]), int(match["last"] or match["first"])
             found.append(PageReference(match[0], *match.span(), tuple(_overlapping(first, last, counted))))
-    taken = [(reference.start, reference.end) for reference in found]
+    taken = {offset for reference in found for offset in range(reference.start, reference.end)}
     for match in (*HEADED.finditer(text), *BRACKETED.finditer(text)):
-        pages = tuple(_headed(match[1] if match.re is BRACKETED else match[0], meant))
-        if pages and not any(start < match.end() and match.start() < end for start, end in taken):
+        pages = headed(match[1] if match.re is BRACKETED else match[0])
+        if pages and taken.isdisjoint(range(*match.span())):
             found.append(PageReference(match[0], *match.span(), pages))
-            taken.append(match.span())
+            taken.update(range(*match.span()))
     return sorted(found, key=lambda reference: reference.start)
 
 
@@ -64,19 +66,19 @@ def _name(source: SourceText) -> str:
     return source.document.source.replace("\\", "/").rpartition("/")[2]
 
 
-def _items(words: str) -> list[tuple[str, str]]:
+def _items(words: str) -> tuple[tuple[str, str], ...]:
     """First and last page of each item; none where a Roman numeral is a word."""
     found = []
     for part in re.split(r",\s?and|,|&|\band\b", words):
         ends = [end.strip() for end in RANGE.split(part.strip())]
         if any(end.isalpha() and not ROMAN.fullmatch(end) for end in ends):
-            return []
+            return ()
         found.append((ends[0], ends[-1]))
-    return found
+    return tuple(found)
 
 
 def _pages_of(
-    items: list[tuple[str, str]], label: str | None, sources: Sequence[SourceText]
+    items: tuple[tuple[str, str], ...], label: str | None, sources: Sequence[SourceText]
 ) -> tuple[tuple[SourceText, Page], ...]:
     """By the pages' own labels and by their place in the file: a reader may mean either. With a label given, pages
     that have both."""
@@ -108,11 +110,13 @@ def _overlapping(first: int, last: int, sources: Sequence[SourceText]) -> Iterat
                 yield source, page
 
 
-def _headed(words: str, sources: Sequence[SourceText]) -> Iterator[tuple[SourceText, Page]]:
+def _headed(words: str, sources: Sequence[SourceText]) -> tuple[tuple[SourceText, Page], ...]:
     """Pages whose label is these words, or begins with them."""
     wanted = " ".join(words.casefold().split())
-    for source in sources:
-        for page in source.document.pages:
-            label = page.label.casefold()
-            if label == wanted or re.match(rf"{re.escape(wanted)}(?!\w|\.\d)", label):
-                yield source, page
+    begins = re.compile(rf"{re.escape(wanted)}(?!\w|\.\d)")
+    return tuple(
+        (source, page)
+        for source in sources
+        for page in source.document.pages
+        if begins.match(page.label.casefold())
+    )

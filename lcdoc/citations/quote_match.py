@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 from lcdoc.citations.normal_text import NormalText
 from lcdoc.citations.passage_index import Passage, PassageIndex
 from lcdoc.citations.source_text import Place, SourceText
-from lcdoc.citations.wording import Change, changes, words_of
+from lcdoc.citations.wording import MAX_CHANGE_WORDS, Change, changes, words_of
 
 # "[...]", ". . .", or the writer's own word in the source's: what may stand for left out words.
 GAP = re.compile(r"\s*(?:\[\s*(?:\.\s?){3,4}\]|(?:\.\s?){3,4}|\[?\u2026\]?|\[[^\[\]\n]{2,60}\])\s*")
@@ -115,7 +115,8 @@ def align(words: Sequence[str], passage: Passage) -> tuple[float, Passage | None
     last = bisect_left(starts, found.dest_end)
     if len(sought) > MAX_ALIGNED_CHARS:
         last = min(first + len(words), len(near.texts))
-    aligned = _trimmed(words, Passage(near.words, near.start + first, near.start + last))
+    found_words = Passage(near.words, near.start + first, near.start + last)
+    aligned = _trimmed(words, found_words.wider(MAX_CHANGE_WORDS, MAX_CHANGE_WORDS))
     return ratio(sought, " ".join(aligned.texts)), aligned
 
 

@@ -2,6 +2,7 @@
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lcdoc.citations.quotations import Quotation, quotations
@@ -52,21 +53,18 @@ class Sentence:
     @property
     def bare(self) -> str:
         """The same text, at the same offsets, with blanks for quotations, footnote marks, links and bullets."""
-        text = self.text
-        for quote in self.quotes:
-            text = _blanked(text, quote.start - self.start, quote.end - self.start)
+        text = blanked(
+            self.text, ((quote.start - self.start, quote.end - self.start) for quote in self.quotes)
+        )
         for pattern in (MARK, NOT_WORDS):
-            for match in pattern.finditer(text):
-                text = _blanked(text, *match.span())
+            text = blanked(text, [match.span() for match in pattern.finditer(text)])
         return text
 
 
 def sentences(answer: str) -> list[Sentence]:
     """All sentences and then all footnotes."""
     notes = {match[1]: match for match in FOOTNOTE.finditer(answer)}
-    body = answer
-    for match in notes.values():
-        body = _blanked(body, *match.span())
+    body = blanked(answer, [match.span() for match in notes.values()])
     quotes = quotations(body)
     found = []
     for start, end in _spans(body, quotes):
@@ -112,6 +110,9 @@ def _joins(text: str, end: "re.Match[str]", quotes: list[Quotation]) -> bool:
     return before.endswith(":") and INTRODUCED.match(after) is not None
 
 
-def _blanked(text: str, start: int, end: int) -> str:
-    """White space stays, so that lines do."""
-    return text[:start] + re.sub(r"\S", " ", text[start:end]) + text[end:]
+def blanked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """The text with blanks in the spans; white space stays, so that lines do."""
+    chars = list(text)
+    for start, end in spans:
+        chars[start:end] = re.sub(r"\S", " ", text[start:end])
+    return "".join(chars)

@@ -225,7 +225,7 @@ class Writer:
             return f"We read that {quoted}{bracket}, which settles it.", footnote
         if part.frame == 3 and part.names_page and not by_note and self.document.unit == "page":
             return (
-                f"On {place.replace('p. ', 'page ').replace('p.', 'page ')} it is put this way: {quoted}.",
+                f"On {re.sub(r'^(pp?[.]|page) ?', 'page ', place)} it is put this way: {quoted}.",
                 "",
             )
         if part.frame == 4:
