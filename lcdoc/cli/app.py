@@ -16,6 +16,7 @@ from lcdoc.cli.plot import plot_command
 from lcdoc.cli.qa import qa_command
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
+from lcdoc.cli.verify import verify_command
 from lcdoc.errors import UsageError
 
 PLAIN: dict[str, Any] = {
@@ -82,6 +83,8 @@ def ask_command(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     seed: options.Seed = None,
+    no_cite: options.NoCite = False,
+    markdown: options.Markdown = False,
     json: options.Json = False,
     jsonl: options.Jsonl = False,
     quiet: options.Quiet = False,
@@ -92,8 +95,8 @@ def ask_command(
     from lcdoc.cli.questions import checked_questions, read_questions, split_words
     from lcdoc.documents.source import STDIN
 
-    if json and jsonl:
-        raise UsageError("--json and --jsonl exclude each other; choose one")
+    if json + jsonl + markdown > 1:
+        raise UsageError("--json, --jsonl and --markdown exclude each other; choose one")
     settings = options.settings_of(
         quiet=quiet,
         no_color=no_color,
@@ -124,8 +127,8 @@ def ask_command(
     asked = [] if last_word is None else [last_word]
     asked += question or []
     asked += read_questions(questions) if questions else []
-    form = "json" if json else "jsonl" if jsonl else "text"
-    return ask(Request(documents, checked_questions(asked), settings, pages, password, form))
+    form = "json" if json else "jsonl" if jsonl else "markdown" if markdown else "text"
+    return ask(Request(documents, checked_questions(asked), settings, pages, password, form, not no_cite))
 
 
 @app.command("inspect")
@@ -223,6 +226,7 @@ def config_path() -> None:
 
 
 app.command("plan")(plan_command)
+app.command("verify")(verify_command)
 app.command("selftest")(selftest_command)
 app.command("calibrate")(calibrate_command)
 for what, summary in WHATS.items():

@@ -1,15 +1,14 @@
 """`lcdoc ask`: documents first, then the model, then the questions."""
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lcdoc.cli.display import Display, is_terminal, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
-from lcdoc.cli.output import JsonlWriter, JsonWriter, TextWriter, Writer
-from lcdoc.cli.sanitize import clean_line
-from lcdoc.cli.totals import page_name, plan_line, totals_line
+from lcdoc.cli.output import JsonlWriter, JsonWriter, MarkdownWriter, TextWriter, Writer
+from lcdoc.cli.totals import plan_line, totals_line
 from lcdoc.config import Settings
 from lcdoc.documents.document import Document
 from lcdoc.errors import UsageError
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What one call of `lcdoc ask` wants; with no questions, a chat. form: "text", "json" or "jsonl"."""
+    """What one call of `lcdoc ask` wants; with no questions, a chat. form: "text", "markdown", "json" or
+    "jsonl". cites: whether answers come with citations."""
 
     documents: list[str]
     questions: list[str]
@@ -30,6 +30,7 @@ class Request:
     pages: str | None
     password: str | None
     form: str
+    cites: bool = True
 
 
 def ask(request: Request) -> int:
@@ -86,6 +87,8 @@ def _check_chat(request: Request) -> None:
 def _writer(request: Request) -> Writer:
     if request.form == "json":
         return JsonWriter(len(request.questions))
+    if request.form == "markdown":
+        return MarkdownWriter()
     return JsonlWriter() if request.form == "jsonl" else TextWriter()
 
 
@@ -123,10 +126,11 @@ def _answer_all(reading: "AnyReading", request: Request, writer: Writer, display
                 display.say(f"question: {question}")
             display.resume()
             on_text = clearing(display, writer.text) if request.form == "text" else writer.text
-            answers.append(reading.ask(question, request.settings.sampling, on_text))
+            answer = reading.ask(question, request.settings.sampling, on_text)
+            answers.append(answer if request.cites else replace(answer, citations=()))
             display.clear()
             writer.answer(answers[-1])
-            say_how_it_ended(answers[-1], reading.documents, display)
+            say_how_it_ended(answers[-1], display)
             if answers[-1].finish_reason == "interrupted":
                 return INTERRUPTED
     finally:
@@ -149,17 +153,9 @@ def clearing(display: Display, on_text: Callable[[str], None]) -> Callable[[str]
     return write
 
 
-def say_how_it_ended(answer: Answer, documents: Sequence[Document], display: Display) -> None:
-    """Marks an answer that is not whole, and says where its quotes stand."""
+def say_how_it_ended(answer: Answer, display: Display) -> None:
+    """Marks an answer that is not whole."""
     if answer.finish_reason == "interrupted":
         display.say("the answer was interrupted and is not complete")
     elif answer.finish_reason == "length":
         display.say("the answer was cut at its length limit; --max-new-tokens allows more")
-    units = {document.source: document.unit for document in documents}
-    for citation in answer.citations:
-        quote = clean_line(citation.quote)
-        if citation.source is None or citation.label is None:
-            display.say(f'not found in the document: "{quote}"')
-        else:
-            place = f"{citation.source}, {page_name(units[citation.source], citation.label)}"
-            display.say(f'{place}: "{quote}" ({citation.status})')

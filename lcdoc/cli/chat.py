@@ -65,7 +65,7 @@ def _answer(question: str, reading: "Reading", sampling: Sampling, display: Disp
             answer = reading.ask(question, sampling, clearing(display, writer.text), keep_turn=True)
         display.clear()
         writer.answer(answer)
-        say_how_it_ended(answer, reading.documents, display)
+        say_how_it_ended(answer, display)
     except UsageError as error:
         display.clear()
         complain(str(error))

@@ -3,7 +3,7 @@
 0 done                      4 does not fit
 1 run-time failure        130 interrupted
 2 usage                   141 pipe closed
-3 unreadable document
+3 unreadable document         6 unsupported claims
 """
 
 import errno
@@ -21,7 +21,7 @@ import typer
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.errors import LcdocError
 
-FAILED, USAGE, INTERRUPTED, PIPE_CLOSED = 1, 2, 130, 141
+FAILED, USAGE, UNSUPPORTED, INTERRUPTED, PIPE_CLOSED = 1, 2, 6, 130, 141
 SHOW_CURSOR = "\x1b[?25h"
 # Typer keeps the base class of its usage errors to itself in some versions.
 ParsingError: Any = typer.BadParameter.__base__

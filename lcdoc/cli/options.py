@@ -93,6 +93,11 @@ ModelConfig = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The config.json of a model that isn't here; needs --tokens."),
 ]
+NoCite = Annotated[bool, typer.Option("--no-cite", help="No footnotes, and no citations in JSON.")]
+Markdown = Annotated[
+    bool,
+    typer.Option("--markdown", help="Print Markdown, with marks and footnotes, once an answer is whole."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="Print events as they happen, one JSON object a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing but errors on stderr.")]

@@ -6,7 +6,8 @@ import sys
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from lcdoc.cli.sanitize import Sanitizer
+from lcdoc.cli.footnotes import footnotes, markdown_footnotes, marked
+from lcdoc.cli.sanitize import Sanitizer, clean
 from lcdoc.tasks.answer import SCHEMA_VERSION, Answer, PlanSummary
 from lcdoc.tasks.progress import Progress
 
@@ -25,7 +26,8 @@ class Writer(Protocol):
 
 
 class TextWriter:
-    """The answers' text alone, as it is made, cleaned for a terminal; a blank line between two answers."""
+    """The answers' text as it is made, cleaned for a terminal, with footnotes under each; a blank line between two
+    answers."""
 
     def __init__(self) -> None:
         self._num_answers = 0
@@ -44,6 +46,8 @@ class TextWriter:
         self._write(self._sanitizer.flush())
         if self._started:
             _emit("\n")
+            if answer.citations:
+                _emit("\n" + "".join(f"{note}\n" for note in footnotes(answer.citations)))
         self._num_answers += 1
         self._begin()
 
@@ -66,6 +70,33 @@ class TextWriter:
             _emit("\n")
         self._started = True
         _emit(visible)
+
+
+class MarkdownWriter:
+    """The answers with footnotes in Markdown, each once it is whole, as its marks stand within it."""
+
+    def __init__(self) -> None:
+        self._num_notes = self._num_answers = 0
+
+    def plan(self, plan: PlanSummary) -> None:
+        return
+
+    def progress(self, progress: Progress) -> None:
+        return
+
+    def text(self, piece: str) -> None:
+        return
+
+    def answer(self, answer: Answer) -> None:
+        first, citations = self._num_notes + 1, answer.citations
+        blocks = [clean(marked(answer.answer, citations, first))]
+        blocks += ["\n".join(markdown_footnotes(citations, first))] if citations else []
+        _emit(("\n" if self._num_answers else "") + "\n\n".join(blocks) + "\n")
+        self._num_notes += len(citations)
+        self._num_answers += 1
+
+    def close(self) -> None:
+        return
 
 
 class JsonWriter:

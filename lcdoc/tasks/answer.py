@@ -10,7 +10,9 @@ SCHEMA_VERSION = 1
 class Citation:
     """Words of the answer and where they stand; source, page and label are None for a quote found nowhere.
 
-    status: "verified" (to the letter), "normalised" (but for typography and spaces) or "unverified".
+    status: "verified" (to the letter, or but for typography), "repaired" (nearly) or "unverified". unit: what a page is
+    called. last_page: where the words go on over a page's end. source_words: as the source has them. flags: how a
+    repaired quote differs, and which figures and names of its sentence the source doesn't have there.
     """
 
     source: str | None
@@ -18,6 +20,10 @@ class Citation:
     label: str | None
     quote: str
     status: str
+    unit: str | None = None
+    last_page: int | None = None
+    source_words: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

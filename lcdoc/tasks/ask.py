@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from lcdoc.citations import find_quotes
+from lcdoc.citations.checker import Checker
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.memory import allocating, release_unused, succeeds
@@ -13,7 +13,8 @@ from lcdoc.engine.reader import Mark, Reader
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import DocumentError, DoesNotFitError, UsageError
 from lcdoc.models import loaded_bytes, stored_weights
-from lcdoc.tasks.answer import Answer, Citation, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
+from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
+from lcdoc.tasks.citing import citations_of
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt
@@ -45,6 +46,7 @@ class Reading:
         longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
+        self._checker = Checker(documents)
         self._has_turns = False
         host = host or Host(settings)
         self._prompt = Prompt.from_tokenizer(host.tokenizer)
@@ -174,7 +176,7 @@ class Reading:
             answer=text,
             complete=finish_reason == "stop",
             finish_reason=finish_reason,
-            citations=self._citations(text),
+            citations=citations_of(self._checker.claims(text)),
             receipt=receipt,
             plan=self.plan,
             memory=self._memory(kv_bytes),
@@ -253,18 +255,6 @@ class Reading:
                 f"{capacity:,} for its answer; {advice}"
             )
         return min(room, sampling.max_new_tokens)
-
-    def _citations(self, text: str) -> tuple[Citation, ...]:
-        return tuple(
-            Citation(
-                match.document.source if match.document else None,
-                match.page.number if match.page else None,
-                match.page.label if match.page else None,
-                match.quote,
-                match.status,
-            )
-            for match in find_quotes(text, self.documents)
-        )
 
     def _timing(self, asked: float, token_times: list[float]) -> Timing:
         """The first question after a reading pays for it."""

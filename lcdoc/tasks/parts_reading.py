@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from lcdoc.citations.checker import Checker
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.memory import release_unused
@@ -14,6 +15,7 @@ from lcdoc.fusion.heads import choose_heads
 from lcdoc.fusion.spans import Span
 from lcdoc.tasks.answer import Answer, PlanSummary
 from lcdoc.tasks.ask import Reading
+from lcdoc.tasks.citing import citations_of
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.parts_plan import again_settings, plan_parts
@@ -48,6 +50,7 @@ class PartsReading:
         started = time.perf_counter()
         self.documents, self._settings = tuple(documents), settings
         self._observer, self._on_note = observer, on_note
+        self._checker = Checker(documents)
         self._questions, self._max_new_tokens = tuple(questions), max_new_tokens
         self._host = host = host or Host(settings)
         self._prompt = Prompt.from_tokenizer(host.tokenizer)
@@ -165,7 +168,14 @@ class PartsReading:
             ttft_s=unpaid_s + waited_s + answer.timing.ttft_s,
         )
         memory = replace(answer.memory, predicted_peak_bytes=self._plan.peak_bytes)
-        return replace(answer, receipt=receipt, plan=self.plan, memory=memory, timing=timing)
+        return replace(
+            answer,
+            citations=citations_of(self._checker.claims(answer.answer)),
+            receipt=receipt,
+            plan=self.plan,
+            memory=memory,
+            timing=timing,
+        )
 
     def _observe_again(self, progress: Progress) -> None:
         self._observer(replace(progress, phase="reread") if progress.phase == "read" else progress)

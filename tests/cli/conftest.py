@@ -155,6 +155,12 @@ def babbler(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_chain_model(tmp_path_factory.mktemp("models") / "babbler", ":bla ", loops=True)
 
 
+@pytest.fixture
+def speaker(tmp_path: Path) -> Callable[[str], str]:
+    """Makes a model that answers every question with a text of different bytes, and ends."""
+    return lambda text: write_chain_model(tmp_path / "speaker", f":{text}", loops=False)
+
+
 def write_chain_model(folder: Path, chain: str, loops: bool) -> str:
     """Writes a real, tiny Llama that goes through the chain, then ends or starts again at its second byte.
 

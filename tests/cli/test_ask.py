@@ -126,6 +126,23 @@ def test_document_too_long_for_the_window(lcdoc: Run, parrot: str, work: Path) -
     assert "350,350 tokens" in done.stderr and "300,000 tokens" in done.stderr
 
 
+def test_footnotes_under_the_answer(
+    lcdoc: Run, work: Path, speaker: Callable[[str], str], json_schema: Schema
+) -> None:
+    (work / "fox.txt").write_text(
+        "At noon Zephyr walks. Then night comes. *Zephyr walks!*\n", encoding="utf-8"
+    )
+    ask = ("ask", "fox.txt", "Who?", "--model", speaker("Zephyr walks!"), "--quiet")
+    assert lcdoc(*ask).stdout == 'Zephyr walks!\n\n[1] fox.txt line 1: "Zephyr walks!"\n'
+    assert lcdoc(*ask, "--no-cite").stdout == "Zephyr walks!\n"
+    marked = lcdoc(*ask, "--markdown").stdout
+    assert marked == 'Zephyr walks![^1]\n\n[^1]: fox.txt line 1: "Zephyr walks\\!"\n'
+    answer = json.loads(lcdoc(*ask, "--json").stdout)
+    json_schema("answer").validate(answer)
+    (citation,) = answer["citations"]
+    assert (citation["source"], citation["page"], citation["status"]) == ("fox.txt", 1, "verified")
+
+
 BAD_CALLS: dict[str, tuple[list[str], int, str]] = {
     "no question": (["note.txt"], 2, "no question"),
     "no document": (["Is it open?"], 2, "name a document"),

@@ -1,0 +1,30 @@
+"""One claim of an answer, and what the documents say of it."""
+
+from dataclasses import dataclass
+
+from lcdoc.citations.source_text import Place
+
+SUPPORTED = ("verified", "repaired", "supported")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Words of the answer and what the documents say of them.
+
+    kind: "quote" or "sentence". status of a quote: "verified", "repaired" or "unverified"; of a sentence: "verified"
+    (it is the source's own), "supported" (its figures and pages are), "unsupported" or "unchecked" (it has nothing
+    that can be checked without understanding it). problems: what is wrong with it, a phrase each. notes: what a reader
+    may want to look at. start: in the answer.
+    """
+
+    kind: str
+    words: str
+    start: int
+    status: str
+    place: Place | None = None
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def supported(self) -> bool:
+        return self.status in SUPPORTED and not self.problems
