@@ -94,6 +94,31 @@ def cli_env(user_folders: Path) -> dict[str, str]:
     return python_env()
 
 
+@pytest.fixture
+def known_speeds(cli_env: dict[str, str]) -> Path:
+    """Made-up speeds of this machine's processor, as if they had been measured; the folder they are kept in."""
+    import torch
+
+    from lcdoc.engine.calibration import Calibration, Machine, store_calibration
+    from lcdoc.engine.fetching import FetchRate
+    from lcdoc.engine.rates import LinearRate, Rates
+
+    rates = Rates(
+        linear=(LinearRate(128, 512, 1e10), LinearRate(1024, 512, 2e10)),
+        causal_flops_per_s=1e10,
+        dense_flops_per_s=2e10,
+        unpacked_per_s={"bfloat16": 3e9, "int8": 1e9, "int4": 3e8},
+        bytes_per_s=1e10,
+        layer_step_s=1e-4,
+        fetched={"cached": FetchRate(1e-3, 1e10), "disk": FetchRate(1e-3, 1e9)},
+    )
+    folder = Path(cli_env["LCDOC_HOME"]) / "calibrations"
+    for dtype in (torch.float32, torch.bfloat16):
+        machine = Machine.this(torch.device("cpu"), dtype)
+        store_calibration(folder, Calibration(machine, "2026-01-01T00:00:00+00:00", rates))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def json_schema() -> Callable[[str], Any]:
     """Makes a validator of what a command prints as JSON, by the name of its schema."""

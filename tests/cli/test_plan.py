@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lcdoc.cli.plan import parse_tokens
+from lcdoc.engine.calibration import Machine
 from lcdoc.errors import UsageError
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -54,7 +55,9 @@ def profile(work: Path) -> str:
     return "ranks.yaml"
 
 
-def test_the_table_and_the_measuring_that_happens_once(lcdoc: Run, story: str, parrot: str) -> None:
+def test_the_table_and_a_measuring_that_is_kept(
+    lcdoc: Run, story: str, parrot: str, known_speeds: Path
+) -> None:
     words = ("plan", story, "--model", parrot)
     done = lcdoc(*words)
     assert done.returncode == 0
@@ -62,18 +65,19 @@ def test_the_table_and_the_measuring_that_happens_once(lcdoc: Run, story: str, p
     [chosen] = [line for line in done.stdout.splitlines() if line.startswith("  > ")]
     assert re.match(r"  > exact( +[\d.]+ [KMG]?i?B){4} +\d+:\d\d \+ \d+:\d\d +chosen +nothing", chosen)
     assert done.stdout.splitlines()[-1] == "this reads it exactly: nothing is given up"
-    assert "measuring" in done.stderr
-    again = lcdoc(*words, "--recalibrate")
-    assert "measuring" in again.stderr
+    assert "measuring" not in done.stderr
+    kept = {path: path.read_text(encoding="utf-8") for path in known_speeds.iterdir()}
+    assert "measuring" in lcdoc(*words, "--recalibrate").stderr
+    assert sum(path.read_text(encoding="utf-8") != text for path, text in kept.items()) == 1
     assert "measuring" not in lcdoc(*words).stderr
 
 
 def test_a_damaged_measurement_is_made_again(
-    lcdoc: Run, story: str, parrot: str, cli_env: dict[str, str], checked: Checked
+    lcdoc: Run, story: str, parrot: str, known_speeds: Path, checked: Checked
 ) -> None:
     words = ("plan", story, "--model", parrot, "--json")
     first = checked(lcdoc(*words))
-    [path] = (Path(cli_env["LCDOC_HOME"]) / "calibrations").iterdir()
+    path = known_speeds / Machine(**first["calibration"]["machine"]).file_name
     kept = json.loads(path.read_text(encoding="utf-8"))
     assert {name: kept[name] for name in ("machine", "date", "rates")} == first["calibration"]
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
@@ -93,6 +97,7 @@ def test_a_measurement_that_cannot_be_kept_is_said_and_used(
     assert all(way["prefill_s"] > 0 and way["answer_s"] > 0 for way in checked(done)["ways"])
 
 
+@pytest.mark.usefixtures("known_speeds")
 def test_the_same_choice_as_ask_makes(lcdoc: Run, story: str, parrot: str, checked: Checked) -> None:
     common = ("--model", parrot, "--dtype", "float32", "--json", "--max-new-tokens", "64")
     free = checked(lcdoc("plan", story, *common))
@@ -193,6 +198,7 @@ def test_many_ways_are_thinned_out_in_the_table(lcdoc: Run, profile: str) -> Non
     assert "note: no times: cuda is not on this machine" in done.stdout
 
 
+@pytest.mark.usefixtures("known_speeds")
 def test_a_document_longer_than_the_window(lcdoc: Run, work: Path, parrot: str, checked: Checked) -> None:
     (work / "long.txt").write_text("word " * 70_000, encoding="utf-8")
     words = ("plan", "long.txt", "--model", parrot, "--extend", "none", "--fusion", "off")
@@ -207,6 +213,7 @@ def test_a_document_longer_than_the_window(lcdoc: Run, work: Path, parrot: str, 
     assert fewer.returncode == 0 and checked(fewer)["exact"] is None
 
 
+@pytest.mark.usefixtures("known_speeds")
 def test_nothing_fits_and_the_table_is_still_there(lcdoc: Run, story: str, parrot: str) -> None:
     done = lcdoc("plan", story, "--model", parrot, "--budget", "1MB", "--quiet")
     assert done.returncode == 4
