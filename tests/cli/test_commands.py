@@ -1,6 +1,7 @@
 """The small commands, and what holds for all of them."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lcdoc.cli.reading import DOCUMENT_READING
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Schema = Callable[[str], Any]
@@ -50,6 +53,15 @@ def test_every_command_has_help(lcdoc: Run, command: list[str]) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: {' '.join(['lcdoc', *command])} ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["ask", "plan", "selftest"])
+def test_documents_are_read_with_the_same_options_in_the_same_order(lcdoc: Run, command: str) -> None:
+    listed = re.findall(r"^  (--[a-z-]+)", lcdoc(command, "--help").stdout, re.MULTILINE)
+    reading = [f"--{parameter.name.replace('_', '-')}" for parameter in DOCUMENT_READING]
+    start = listed.index(reading[0])
+    assert listed[start : start + len(reading)] == reading
+    assert listed[0] == "--model" and listed[-2:] == ["--quiet", "--no-color"]
 
 
 def test_version(lcdoc: Run) -> None:
