@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -91,7 +91,32 @@ def default_model_files() -> ModelFiles:
 @pytest.fixture
 def cli_env(user_folders: Path) -> dict[str, str]:
     """The environment for a Python process of a test's own: the network closed, the same folders."""
-    return {**os.environ, "PYTHONPATH": str(OFFLINE), "PYTHONUTF8": "1"}
+    return python_env()
+
+
+@pytest.fixture
+def known_speeds(cli_env: dict[str, str]) -> Path:
+    """Made-up speeds of this machine's processor, as if they had been measured; the folder they are kept in."""
+    import torch
+
+    from lcdoc.engine.calibration import Calibration, Machine, store_calibration
+    from lcdoc.engine.fetching import FetchRate
+    from lcdoc.engine.rates import LinearRate, Rates
+
+    rates = Rates(
+        linear=(LinearRate(128, 512, 1e10), LinearRate(1024, 512, 2e10)),
+        causal_flops_per_s=1e10,
+        dense_flops_per_s=2e10,
+        unpacked_per_s={"bfloat16": 3e9, "int8": 1e9, "int4": 3e8},
+        bytes_per_s=1e10,
+        layer_step_s=1e-4,
+        fetched={"cached": FetchRate(1e-3, 1e10), "disk": FetchRate(1e-3, 1e9)},
+    )
+    folder = Path(cli_env["LCDOC_HOME"]) / "calibrations"
+    for dtype in (torch.float32, torch.bfloat16):
+        machine = Machine.this(torch.device("cpu"), dtype)
+        store_calibration(folder, Calibration(machine, "2026-01-01T00:00:00+00:00", rates))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -167,21 +192,62 @@ def write_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
     return write
 
 
+class WarmLcdoc:
+    """Runs of lcdoc that need not import torch and transformers first, one at a time; see warm_lcdoc.py."""
+
+    def __init__(self, folder: Path) -> None:
+        self._streams = {name: str(folder / name) for name in ("stdin", "stdout", "stderr")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", TESTS / "warm_lcdoc.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # No import may touch a GPU: forks could not use it.
+            env={**python_env(), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+            encoding="utf-8",
+        )
+
+    def run(
+        self, words: Sequence[str], input: str, env: Mapping[str, str], cwd: Path
+    ) -> "subprocess.CompletedProcess[str]":
+        Path(self._streams["stdin"]).write_bytes(input.encode())
+        run = {"words": words, "env": dict(env), "cwd": str(cwd), "streams": self._streams}
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{json.dumps(run)}\n")
+        self._process.stdin.flush()
+        code = int(self._process.stdout.readline())
+        out, err = (Path(self._streams[name]).read_bytes().decode() for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess(["lcdoc", *words], code, out, err)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def warm_lcdoc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmLcdoc]:
+    warm = WarmLcdoc(tmp_path_factory.mktemp("streams"))
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
-def run_lcdoc(cli_env: dict[str, str], tmp_path: Path) -> RunLcdoc:
-    """Runs `python -m lcdoc` in a folder of its own; `env` adds to cli_env, `input` goes to stdin."""
+def run_lcdoc(cli_env: dict[str, str], tmp_path: Path, warm_lcdoc: WarmLcdoc) -> RunLcdoc:
+    """Runs lcdoc in a process and a folder of its own; `env` adds to cli_env, `input` goes to stdin. fresh: starts
+    Python anew for it, for what depends on that."""
 
     def run(
         *args: str | Path,
-        input: str | None = None,
+        input: str = "",
         env: Mapping[str, str] | None = None,
         cwd: Path = tmp_path,
+        fresh: bool = False,
     ) -> "subprocess.CompletedProcess[str]":
+        words, env = [str(word) for word in args], {**cli_env, **(env or {})}
+        if not fresh:
+            return warm_lcdoc.run(words, input, env, cwd)
         return subprocess.run(
-            [sys.executable, "-m", "lcdoc", *map(str, args)],
+            [sys.executable, "-m", "lcdoc", *words],
             input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            env={**cli_env, **(env or {})},
+            env=env,
             cwd=cwd,
             capture_output=True,
             encoding="utf-8",
@@ -209,6 +275,10 @@ def call_lcdoc(
         return subprocess.CompletedProcess(words, int(done.value.code or 0), *capsys.readouterr())
 
     return call
+
+
+def python_env() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(OFFLINE), "PYTHONUTF8": "1"}
 
 
 def _link_files(source: Path, target: Path) -> None:

@@ -14,9 +14,11 @@ from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
 from lcdoc.cli.plot import plot_command
 from lcdoc.cli.qa import qa_command
+from lcdoc.cli.reading import answering
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
 from lcdoc.cli.verify import verify_command
+from lcdoc.config import Settings
 from lcdoc.errors import UsageError
 
 PLAIN: dict[str, Any] = {
@@ -50,7 +52,9 @@ def lcdoc(
 
 
 @app.command("ask")
+@answering
 def ask_command(
+    settings: Settings,
     words: Annotated[
         list[str],
         typer.Argument(metavar="FILE", help="Documents (- is stdin), then the question."),
@@ -61,34 +65,12 @@ def ask_command(
     questions: Annotated[
         str | None, typer.Option(metavar="FILE", help="A file of questions, one a line; - is stdin.")
     ] = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    weights: options.Weights = None,
-    mode: options.Mode = None,
-    budget: options.Budget = None,
-    kv_dtype: options.KvDtype = None,
-    evict: options.Evict = None,
-    keep: options.Keep = None,
-    extend: options.Extend = None,
-    fusion: options.Fusion = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
     pages: options.Pages = None,
     password: options.Password = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
     no_cite: options.NoCite = False,
     markdown: options.Markdown = False,
     json: options.Json = False,
     jsonl: options.Jsonl = False,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Answer questions from whole documents; with no question on a terminal, chat."""
     from lcdoc.cli.ask import Request, ask
@@ -97,30 +79,6 @@ def ask_command(
 
     if json + jsonl + markdown > 1:
         raise UsageError("--json, --jsonl and --markdown exclude each other; choose one")
-    settings = options.settings_of(
-        quiet=quiet,
-        no_color=no_color,
-        model=model,
-        device=device,
-        dtype=dtype,
-        weights=weights,
-        mode=mode,
-        budget=budget,
-        kv_dtype=kv_dtype,
-        evict=evict,
-        keep=keep,
-        extend=extend,
-        fusion=fusion,
-        profile=profile,
-        streaming=streaming,
-        sink_size=sink_size,
-        recent_size=recent_size,
-        chunk_tokens=chunk_tokens,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-    )
     documents, last_word = split_words(words, questions_given=bool(question or questions))
     if questions == STDIN and STDIN in documents:
         raise UsageError("stdin (-) is the document and the questions; name one of them as a file")

@@ -13,6 +13,7 @@ from lcdoc.cli.ask import parse
 from lcdoc.cli.display import Display, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.output import json_text
+from lcdoc.cli.reading import document_reading
 from lcdoc.config import Settings
 from lcdoc.errors import DoesNotFitError, UsageError
 
@@ -42,33 +43,17 @@ class Wanted:
     password: str | None
 
 
+@document_reading
 def plan_command(
+    settings: Settings,
+    model: options.Model = None,
     files: OptionalFiles = None,
     tokens: options.Tokens = None,
-    model: options.Model = None,
     model_config: options.ModelConfig = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    weights: options.Weights = None,
-    mode: options.Mode = None,
-    budget: options.Budget = None,
-    kv_dtype: options.KvDtype = None,
-    evict: options.Evict = None,
-    keep: options.Keep = None,
-    extend: options.Extend = None,
-    fusion: options.Fusion = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
-    max_new_tokens: options.MaxNewTokens = None,
     pages: options.Pages = None,
     password: options.Password = None,
     recalibrate: Recalibrate = False,
     json: options.Json = False,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Show how documents would be read within the budget, in bytes and seconds. Loads no weights.
 
@@ -88,27 +73,6 @@ def plan_command(
         )
     if pages is not None and not files:
         raise UsageError("--pages chooses from a FILE, and --tokens has none; leave it out")
-    settings = options.settings_of(
-        model=model,
-        device=device,
-        dtype=dtype,
-        weights=weights,
-        mode=mode,
-        budget=budget,
-        kv_dtype=kv_dtype,
-        evict=evict,
-        keep=keep,
-        extend=extend,
-        fusion=fusion,
-        profile=profile,
-        streaming=streaming,
-        sink_size=sink_size,
-        recent_size=recent_size,
-        chunk_tokens=chunk_tokens,
-        max_new_tokens=max_new_tokens,
-        quiet=quiet,
-        no_color=no_color,
-    )
     length = None if tokens is None else parse_tokens(tokens)
     return plan(Wanted(files or [], length, model_config, pages, password), settings, recalibrate, json)
 

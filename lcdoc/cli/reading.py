@@ -26,12 +26,34 @@ READING = _parameters(
     chunk_tokens=options.ChunkTokens,
 )
 EXTENDING = _parameters(None, extend=options.Extend)
+DOCUMENT_READING = _parameters(
+    None,
+    device=options.Device,
+    dtype=options.Dtype,
+    weights=options.Weights,
+    mode=options.Mode,
+    budget=options.Budget,
+    kv_dtype=options.KvDtype,
+    evict=options.Evict,
+    keep=options.Keep,
+    extend=options.Extend,
+    fusion=options.Fusion,
+    profile=options.Profile,
+    streaming=options.Streaming,
+    sink_size=options.SinkSize,
+    recent_size=options.RecentSize,
+    chunk_tokens=options.ChunkTokens,
+    max_new_tokens=options.MaxNewTokens,
+)
+SAMPLING = _parameters(None, temperature=options.Temperature, top_p=options.TopP, seed=options.Seed)
+# Of a command's own options, those of what it prints; they come behind all others.
+PRINTING = ("no_cite", "markdown", "json", "jsonl")
 APPEARANCE = _parameters(False, quiet=options.Quiet, no_color=options.NoColor)
 
 
 def reading(command: Callable[..., int]) -> Callable[..., int]:
     """The command with --model before its own options and the others of reading behind them; it is called with what
-    they come to, as `settings`. Where it has a --model of its own, that is no setting."""
+    they come to, as `settings`. One that names `model` among its own options is told that, too."""
     return _with_settings(command, READING)
 
 
@@ -40,21 +62,35 @@ def extended_reading(command: Callable[..., int]) -> Callable[..., int]:
     return _with_settings(command, [*READING, *EXTENDING])
 
 
+def document_reading(command: Callable[..., int]) -> Callable[..., int]:
+    """As reading, with all that can be chosen for a document: for commands that read as `lcdoc ask` does."""
+    return _with_settings(command, DOCUMENT_READING)
+
+
+def answering(command: Callable[..., int]) -> Callable[..., int]:
+    """As document_reading, with how an answer's tokens are drawn."""
+    return _with_settings(command, [*DOCUMENT_READING, *SAMPLING])
+
+
 def _with_settings(command: Callable[..., int], options_of_reading: list[Parameter]) -> Callable[..., int]:
+    asked = signature(command).parameters.values()
     own = [
         parameter.replace(kind=Parameter.KEYWORD_ONLY)
-        for parameter in signature(command).parameters.values()
-        if parameter.name != "settings"
+        for parameter in asked
+        if parameter.name not in ("settings", "model")
     ]
-    model = [] if any(parameter.name == "model" for parameter in own) else MODEL
+    knows_model = any(parameter.name == "model" for parameter in asked)
 
     @wraps(command)
     def with_settings(quiet: bool, no_color: bool, **given: Any) -> int:
-        flags = {parameter.name: given.pop(parameter.name) for parameter in (*model, *options_of_reading)}
+        flags = {parameter.name: given.pop(parameter.name) for parameter in (*MODEL, *options_of_reading)}
         settings = options.settings_of(**flags, quiet=quiet, no_color=no_color)
-        return command(settings=settings, **given)
+        told = {"model": flags["model"]} if knows_model else {}
+        return command(settings=settings, **told, **given)
 
-    parameters = [*model, *own, *options_of_reading, *APPEARANCE]
+    printing = [parameter for parameter in own if parameter.name in PRINTING]
+    others = [parameter for parameter in own if parameter.name not in PRINTING]
+    parameters = [*MODEL, *others, *options_of_reading, *printing, *APPEARANCE]
     # What typer looks at.
     with_settings.__signature__ = signature(command).replace(parameters=parameters)  # type: ignore[attr-defined]
     with_settings.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

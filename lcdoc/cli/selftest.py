@@ -12,6 +12,7 @@ from lcdoc.cli.display import Display, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import count
 from lcdoc.cli.output import json_text
+from lcdoc.cli.reading import document_reading
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.cli.totals import page_name, plan_line, totals_line
 from lcdoc.config import Settings
@@ -35,60 +36,22 @@ MinRecall = Annotated[
 ]
 
 
+@document_reading
 def selftest_command(
+    settings: Settings,
     files: options.Files,
     depths: Depths = 5,
     seeds: Seeds = 1,
     min_recall: MinRecall = None,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    weights: options.Weights = None,
-    mode: options.Mode = None,
-    budget: options.Budget = None,
-    kv_dtype: options.KvDtype = None,
-    evict: options.Evict = None,
-    keep: options.Keep = None,
-    extend: options.Extend = None,
-    fusion: options.Fusion = None,
-    profile: options.Profile = None,
-    streaming: options.Streaming = None,
-    sink_size: options.SinkSize = None,
-    recent_size: options.RecentSize = None,
-    chunk_tokens: options.ChunkTokens = None,
     pages: options.Pages = None,
     password: options.Password = None,
-    max_new_tokens: options.MaxNewTokens = None,
     json: options.Json = False,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Hide sentences in your own documents and see which of them a reading finds.
 
     The documents are read as `lcdoc ask` would read them with the same options. What is missed is asked for again of an
     exact reading where the budget allows one: that tells whether the settings or the model itself missed it.
     """
-    settings = options.settings_of(
-        model=model,
-        device=device,
-        dtype=dtype,
-        weights=weights,
-        mode=mode,
-        budget=budget,
-        kv_dtype=kv_dtype,
-        evict=evict,
-        keep=keep,
-        extend=extend,
-        fusion=fusion,
-        profile=profile,
-        streaming=streaming,
-        sink_size=sink_size,
-        recent_size=recent_size,
-        chunk_tokens=chunk_tokens,
-        max_new_tokens=max_new_tokens,
-        quiet=quiet,
-        no_color=no_color,
-    )
     least = None if min_recall is None else parse_share(min_recall)
     display = open_display(settings.appearance)
     test: SelfTest | None = None

@@ -1,8 +1,8 @@
 """How fast a device does what reading is made of, measured in a few seconds."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -83,7 +83,9 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     streamed_s = measure_s(device, lambda: linear(token, weight))
     step_s = measure_layer_step_s(device, dtype)
     return Rates(
-        linear=tuple(_linear_rate(device, dtype, rows, width) for rows in CHUNK_ROWS for width in WIDTHS),
+        linear=undisturbed(
+            [_linear_rate(device, dtype, rows, width) for rows in CHUNK_ROWS for width in WIDTHS]
+        ),
         causal_flops_per_s=per_pair * CHUNK_TOKENS * (CHUNK_TOKENS + 1) / 2 / causal_s,
         dense_flops_per_s=per_pair * CHUNK_TOKENS * PAST_TOKENS / dense_s,
         unpacked_per_s=unpacked,
@@ -91,6 +93,17 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         layer_step_s=step_s,
         fetched=measure_fetching(device, weight, step_s),
     )
+
+
+def undisturbed(measured: Sequence[LinearRate]) -> tuple[LinearRate, ...]:
+    """What the rates must be at least, given each other: of two chunks the longer has no lower rate, and the shorter
+    takes no more time. Where the machine did something else meanwhile, one was measured that is slower."""
+
+    def least(rate: LinearRate) -> float:
+        alike = [other for other in measured if other.width == rate.width]
+        return max(min(rate.rows / other.rows, 1.0) * other.flops_per_s for other in alike)
+
+    return tuple(replace(rate, flops_per_s=least(rate)) for rate in measured)
 
 
 def _linear_rate(device: torch.device, dtype: torch.dtype, rows: int, width: int) -> LinearRate:

@@ -12,6 +12,7 @@ from lcdoc.evaluate.haystack import BOOKS, Haystack
 from lcdoc.evaluate.modes import check_modes
 from lcdoc.evaluate.subject import Sheet, Subject
 from lcdoc.evaluate.suite import Round, Suite
+from lcdoc.tasks.plan import QUESTION_POLICY
 from lcdoc.tasks.progress import Observer
 from lcdoc.tasks.room import context_window
 
@@ -34,6 +35,12 @@ class Stretches:
 
     def __post_init__(self) -> None:
         check_modes(self.modes)
+        asking = [mode for mode in self.modes if mode.partition("@")[0] == QUESTION_POLICY]
+        if asking:
+            raise UsageError(
+                f"mode {asking[0]} needs a question, and perplexity asks none; choose another policy, such as "
+                f"snapkv@{asking[0].partition('@')[2]}"
+            )
         for name, value in (("scored tokens", self.scored_tokens), ("windows", self.windows)):
             if value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")

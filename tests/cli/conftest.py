@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,20 +45,13 @@ def work(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lcdoc(cli_env: dict[str, str], work: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command with pipes for its streams and waits for its end."""
+def lcdoc(run_lcdoc: Callable[..., Any], work: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As run_lcdoc, in the folder of work; keywords in capitals are variables of its environment."""
 
-    def run(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *words],
-            input=stdin,
-            capture_output=True,
-            encoding="utf-8",
-            env={**cli_env, **env},
-            cwd=work,
-            timeout=DEADLINE_S,
-            check=False,
-        )
+    def run(
+        *words: str, stdin: str = "", fresh: bool = False, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return run_lcdoc(*words, input=stdin, env=env, cwd=work, fresh=fresh)
 
     return run
 

@@ -188,7 +188,7 @@ def test_control_characters_in_names_and_errors_are_not_shown(lcdoc: Run) -> Non
 def test_locale_without_unicode(lcdoc: Run, work: Path, parrot: str) -> None:
     (work / "note.txt").write_text("漢字 émigré\n", encoding="utf-8")
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    done = lcdoc("ask", "note.txt", "漢字?", "--model", parrot, "--json", **locale)
+    done = lcdoc("ask", "note.txt", "漢字?", "--model", parrot, "--json", fresh=True, **locale)
     assert done.returncode == 0
     assert json.loads(done.stdout)["question"] == "漢字?"
 
@@ -254,10 +254,11 @@ def test_unexpected_failure_is_one_line(lcdoc: Run, note: str, work: Path) -> No
     # A module of this name in front of the real one stands for any defect.
     (work / "broken").mkdir()
     (work / "broken" / "psutil.py").write_text("raise RuntimeError('boom')\n", encoding="utf-8")
-    done = lcdoc("doctor", PYTHONPATH=str(work / "broken"))
+    broken = {"PYTHONPATH": str(work / "broken")}
+    done = lcdoc("doctor", fresh=True, **broken)
     assert done.returncode == 1
     assert done.stderr == "lcdoc: internal error: RuntimeError: boom (LCDOC_TRACEBACK=1 shows where)\n"
-    traced = lcdoc("doctor", PYTHONPATH=str(work / "broken"), LCDOC_TRACEBACK="1")
+    traced = lcdoc("doctor", fresh=True, LCDOC_TRACEBACK="1", **broken)
     assert traced.returncode == 1
     assert "Traceback" in traced.stderr
 

@@ -1,16 +1,19 @@
 """The small commands, and what holds for all of them."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+
+from lcdoc.cli.reading import DOCUMENT_READING
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Schema = Callable[[str], Any]
 HEAVY = {"torch", "transformers", "huggingface_hub", "pypdf", "yaml", "rich", "tokenizers", "platformdirs"}
 
 
@@ -52,6 +55,15 @@ def test_every_command_has_help(lcdoc: Run, command: list[str]) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("command", ["ask", "plan", "selftest"])
+def test_documents_are_read_with_the_same_options_in_the_same_order(lcdoc: Run, command: str) -> None:
+    listed = re.findall(r"^  (--[a-z-]+)", lcdoc(command, "--help").stdout, re.MULTILINE)
+    reading = [f"--{parameter.name.replace('_', '-')}" for parameter in DOCUMENT_READING]
+    start = listed.index(reading[0])
+    assert listed[start : start + len(reading)] == reading
+    assert listed[0] == "--model" and listed[-2:] == ["--quiet", "--no-color"]
+
+
 def test_version(lcdoc: Run) -> None:
     done = lcdoc("--version")
     assert (done.returncode, done.stdout) == (0, "lcdoc 0.1.0\n")
@@ -79,24 +91,24 @@ def test_inspect_names_scans_and_the_fit(lcdoc: Run, work: Path, parrot: str) ->
     assert "fits its window of 300,000 tokens" in done.stdout
 
 
-def test_inspect_json(lcdoc: Run, work: Path, parrot: str) -> None:
+def test_inspect_json(lcdoc: Run, work: Path, parrot: str, json_schema: Schema) -> None:
     (work / "lines.txt").write_text("Some words.\n" * 500, encoding="utf-8")
     done = lcdoc("inspect", "lines.txt", "--json", "--model", parrot, "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
-    inspect_schema().validate(report)
+    json_schema("inspect").validate(report)
     [document] = report["documents"]
     assert sum(page["num_tokens"] for page in document["pages"]) == report["fit"]["tokens"] > 0
     assert sum(page["num_chars"] for page in document["pages"]) == document["num_chars"]
     assert report["fit"]["fits"] is True
 
 
-def test_inspect_without_a_model_counts_no_tokens(lcdoc: Run, work: Path) -> None:
+def test_inspect_without_a_model_counts_no_tokens(lcdoc: Run, work: Path, json_schema: Schema) -> None:
     (work / "a.txt").write_text("Some words.\n", encoding="utf-8")
     done = lcdoc("inspect", "a.txt", "--json")
     assert done.returncode == 0
     report = json.loads(done.stdout)
-    inspect_schema().validate(report)
+    json_schema("inspect").validate(report)
     assert report["fit"] is None
     assert "lcdoc models pull" in report["tokens_unknown"]
     assert "tokens not counted" in lcdoc("inspect", "a.txt").stdout
@@ -148,19 +160,13 @@ def test_models_unknown(lcdoc: Run, command: str) -> None:
     assert "nonesuch" in done.stderr
 
 
-def inspect_schema() -> Draft202012Validator:
-    schema = json.loads(resources.files("lcdoc.cli").joinpath("inspect.schema.json").read_text("utf-8"))
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
-
-
-def test_inspect_shows_the_rest_when_one_file_is_refused(lcdoc: Run, work: Path) -> None:
+def test_inspect_shows_the_rest_when_one_file_is_refused(lcdoc: Run, work: Path, json_schema: Schema) -> None:
     (work / "good.txt").write_text("Text.\n", encoding="utf-8")
     (work / "empty.txt").write_text("", encoding="utf-8")
     done = lcdoc("inspect", "empty.txt", "good.txt", "--json")
     assert done.returncode == 3
     report = json.loads(done.stdout)
-    inspect_schema().validate(report)
+    json_schema("inspect").validate(report)
     assert [document["source"] for document in report["documents"]] == ["good.txt"]
     assert len(report["refused"]) == 1 and "empty.txt" in report["refused"][0]
     assert done.stderr.count("empty.txt") == 1

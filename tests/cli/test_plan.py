@@ -4,17 +4,17 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from lcdoc.cli.plan import parse_tokens
+from lcdoc.engine.calibration import Machine
 from lcdoc.errors import UsageError
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Checked = Callable[[subprocess.CompletedProcess[str]], dict[str, Any]]
 LLAMA_3_8B = Path(__file__).parents[1] / "data" / "configs" / "llama-3-8b.json"
 LLAMA = ("--model-config", str(LLAMA_3_8B))
 # A device elsewhere needs no measuring.
@@ -22,12 +22,16 @@ ELSEWHERE = ("--device", "cuda", "--budget", "24GB")
 LLAMA_PARAMETERS = 8_030_261_248
 
 
-def checked(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    schema = json.loads(resources.files("lcdoc.cli").joinpath("plan.schema.json").read_text("utf-8"))
-    Draft202012Validator.check_schema(schema)
-    result: dict[str, Any] = json.loads(done.stdout)
-    Draft202012Validator(schema).validate(result)
-    return result
+@pytest.fixture
+def checked(json_schema: Callable[[str], Any]) -> Checked:
+    """The plan that was printed, once it is seen to be one."""
+
+    def check(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(done.stdout)
+        json_schema("plan").validate(result)
+        return result
+
+    return check
 
 
 @pytest.fixture
@@ -51,7 +55,9 @@ def profile(work: Path) -> str:
     return "ranks.yaml"
 
 
-def test_the_table_and_the_measuring_that_happens_once(lcdoc: Run, story: str, parrot: str) -> None:
+def test_the_table_and_a_measuring_that_is_kept(
+    lcdoc: Run, story: str, parrot: str, known_speeds: Path
+) -> None:
     words = ("plan", story, "--model", parrot)
     done = lcdoc(*words)
     assert done.returncode == 0
@@ -59,18 +65,19 @@ def test_the_table_and_the_measuring_that_happens_once(lcdoc: Run, story: str, p
     [chosen] = [line for line in done.stdout.splitlines() if line.startswith("  > ")]
     assert re.match(r"  > exact( +[\d.]+ [KMG]?i?B){4} +\d+:\d\d \+ \d+:\d\d +chosen +nothing", chosen)
     assert done.stdout.splitlines()[-1] == "this reads it exactly: nothing is given up"
-    assert "measuring" in done.stderr
-    again = lcdoc(*words, "--recalibrate")
-    assert "measuring" in again.stderr
+    assert "measuring" not in done.stderr
+    kept = {path: path.read_text(encoding="utf-8") for path in known_speeds.iterdir()}
+    assert "measuring" in lcdoc(*words, "--recalibrate").stderr
+    assert sum(path.read_text(encoding="utf-8") != text for path, text in kept.items()) == 1
     assert "measuring" not in lcdoc(*words).stderr
 
 
 def test_a_damaged_measurement_is_made_again(
-    lcdoc: Run, story: str, parrot: str, cli_env: dict[str, str]
+    lcdoc: Run, story: str, parrot: str, known_speeds: Path, checked: Checked
 ) -> None:
     words = ("plan", story, "--model", parrot, "--json")
     first = checked(lcdoc(*words))
-    [path] = (Path(cli_env["LCDOC_HOME"]) / "calibrations").iterdir()
+    path = known_speeds / Machine(**first["calibration"]["machine"]).file_name
     kept = json.loads(path.read_text(encoding="utf-8"))
     assert {name: kept[name] for name in ("machine", "date", "rates")} == first["calibration"]
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
@@ -80,7 +87,7 @@ def test_a_damaged_measurement_is_made_again(
 
 
 def test_a_measurement_that_cannot_be_kept_is_said_and_used(
-    lcdoc: Run, story: str, parrot: str, work: Path
+    lcdoc: Run, story: str, parrot: str, work: Path, checked: Checked
 ) -> None:
     home = work / "file"
     home.write_text("", encoding="utf-8")
@@ -90,7 +97,8 @@ def test_a_measurement_that_cannot_be_kept_is_said_and_used(
     assert all(way["prefill_s"] > 0 and way["answer_s"] > 0 for way in checked(done)["ways"])
 
 
-def test_the_same_choice_as_ask_makes(lcdoc: Run, story: str, parrot: str) -> None:
+@pytest.mark.usefixtures("known_speeds")
+def test_the_same_choice_as_ask_makes(lcdoc: Run, story: str, parrot: str, checked: Checked) -> None:
     common = ("--model", parrot, "--dtype", "float32", "--json", "--max-new-tokens", "64")
     free = checked(lcdoc("plan", story, *common))
     assert free["chosen"] == "exact" and free["exact"] is None
@@ -113,7 +121,7 @@ def test_the_same_choice_as_ask_makes(lcdoc: Run, story: str, parrot: str) -> No
     assert checked(lcdoc("plan", story, *common, "--budget", size[1]))["exact"] is None
 
 
-def test_llama_3_8b_at_a_million_tokens_by_hand(lcdoc: Run) -> None:
+def test_llama_3_8b_at_a_million_tokens_by_hand(lcdoc: Run, checked: Checked) -> None:
     done = lcdoc("plan", *LLAMA, "--tokens", "1M", *ELSEWHERE, "--json", "--mode", "exact")
     assert done.returncode == 4
     plan = checked(done)
@@ -139,7 +147,9 @@ def test_llama_3_8b_at_a_million_tokens_by_hand(lcdoc: Run) -> None:
     assert any("window is 8,192 tokens" in note for note in plan["notes"])
 
 
-def test_llama_3_8b_at_a_million_tokens_fits_24_gb_where_a_twentieth_is_kept(lcdoc: Run) -> None:
+def test_llama_3_8b_at_a_million_tokens_fits_24_gb_where_a_twentieth_is_kept(
+    lcdoc: Run, checked: Checked
+) -> None:
     done = lcdoc("plan", *LLAMA, "--tokens", "1M", *ELSEWHERE, "--json")
     assert done.returncode == 0, done.stderr
     plan = checked(done)
@@ -155,7 +165,7 @@ def test_llama_3_8b_at_a_million_tokens_fits_24_gb_where_a_twentieth_is_kept(lcd
     assert chosen["predicted_peak_bytes"] == peak_bytes <= 24_000_000_000
 
 
-def test_llama_3_8b_at_a_million_tokens_in_100_gb(lcdoc: Run, profile: str) -> None:
+def test_llama_3_8b_at_a_million_tokens_in_100_gb(lcdoc: Run, profile: str, checked: Checked) -> None:
     budget = ("--device", "cuda", "--budget", "100GB")
     done = lcdoc("plan", *LLAMA, "--tokens", "1M", *budget, "--profile", profile, "--json")
     assert done.returncode == 0, done.stderr
@@ -170,7 +180,7 @@ def test_llama_3_8b_at_a_million_tokens_in_100_gb(lcdoc: Run, profile: str) -> N
     assert chosen["predicted_peak_bytes"] + head * (tokens - 320) > 100e9
 
 
-def test_in_24_gb_the_heads_that_retrieve_keep_a_part(lcdoc: Run, profile: str) -> None:
+def test_in_24_gb_the_heads_that_retrieve_keep_a_part(lcdoc: Run, profile: str, checked: Checked) -> None:
     done = lcdoc("plan", *LLAMA, "--tokens", "1M", *ELSEWHERE, "--profile", profile, "--json")
     assert done.returncode == 0, done.stderr
     [chosen] = [way for way in checked(done)["ways"] if way["chosen"]]
@@ -188,7 +198,8 @@ def test_many_ways_are_thinned_out_in_the_table(lcdoc: Run, profile: str) -> Non
     assert "note: no times: cuda is not on this machine" in done.stdout
 
 
-def test_a_document_longer_than_the_window(lcdoc: Run, work: Path, parrot: str) -> None:
+@pytest.mark.usefixtures("known_speeds")
+def test_a_document_longer_than_the_window(lcdoc: Run, work: Path, parrot: str, checked: Checked) -> None:
     (work / "long.txt").write_text("word " * 70_000, encoding="utf-8")
     words = ("plan", "long.txt", "--model", parrot, "--extend", "none", "--fusion", "off")
     done = lcdoc(*words)
@@ -202,6 +213,7 @@ def test_a_document_longer_than_the_window(lcdoc: Run, work: Path, parrot: str) 
     assert fewer.returncode == 0 and checked(fewer)["exact"] is None
 
 
+@pytest.mark.usefixtures("known_speeds")
 def test_nothing_fits_and_the_table_is_still_there(lcdoc: Run, story: str, parrot: str) -> None:
     done = lcdoc("plan", story, "--model", parrot, "--budget", "1MB", "--quiet")
     assert done.returncode == 4
@@ -210,13 +222,13 @@ def test_nothing_fits_and_the_table_is_still_there(lcdoc: Run, story: str, parro
     assert done.stderr.count("\n") == 1 and "at the least" in done.stderr
 
 
-def test_from_stdin(lcdoc: Run, parrot: str) -> None:
+def test_from_stdin(lcdoc: Run, parrot: str, checked: Checked) -> None:
     done = lcdoc("plan", "-", "--model", parrot, *ELSEWHERE, "--json", stdin="A few words.\n")
     assert done.returncode == 0
     assert checked(done)["tokens"]["document"] > 5
 
 
-def test_an_installed_model_and_a_length(lcdoc: Run, parrot: str) -> None:
+def test_an_installed_model_and_a_length(lcdoc: Run, parrot: str, checked: Checked) -> None:
     done = lcdoc("plan", "--tokens", "10k", "--model", parrot, *ELSEWHERE, "--json")
     plan = checked(done)
     assert (done.returncode, done.stderr) == (0, "")

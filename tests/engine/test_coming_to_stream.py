@@ -4,72 +4,30 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+from transformers import AttentionInterface
 
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape, kv_bytes
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.evicting_buffer import EvictingBuffer
-from lcdoc.engine.eviction import POLICIES, Eviction
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed
 from lcdoc.engine.reader import Reader
 
-VOCAB, LENGTH, CHUNK = 97, 701, 200
+LENGTH, CHUNK = 701, 200
 QUESTION = [5, 6, 7, 8]
 
 
-def model_of(kind, **window):
-    torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=VOCAB,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=4096,
-        initializer_range=0.2,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        **window,
-    )
-    model = AutoModelForCausalLM.from_config(config).eval()
-    model.set_attn_implementation(register())
-    return model
-
-
 @pytest.fixture(scope="module")
-def llama():
-    return model_of("llama")
+def llama(model_of):
+    return model_of("llama", initializer_range=0.2)
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma3_text"])
-def model(request, llama):
-    return llama if request.param == "llama" else model_of("gemma3_text", sliding_window=48)
-
-
-@pytest.fixture(scope="module")
-def ids():
-    return torch.randint(VOCAB, (LENGTH,), generator=torch.Generator().manual_seed(1)).tolist()
-
-
-def reader_for(model, *, chunk_tokens=CHUNK, kv_dtype="model", eviction=None, split=None):
-    return Reader(
-        model,
-        split or HeadSplit.exact(),
-        capacity_tokens=LENGTH + 50,
-        chunk_tokens=chunk_tokens,
-        kv_dtype=kv_dtype,
-        eviction=eviction,
-    )
-
-
-def eviction(policy, keep_tokens):
-    return Eviction(POLICIES[policy], keep_tokens, 2 * CHUNK + 20)
+def model(request, llama, model_of):
+    if request.param == "llama":
+        return llama
+    return model_of("gemma3_text", initializer_range=0.2, sliding_window=48)
 
 
 # Heads stream in three steps: none, some, more, in layers of their own and together with others.
@@ -145,7 +103,9 @@ def answer(reader, count=30):
     [{1: "some"}, {9: "more"}, {57: "some", 131: "more"}, {203: "more"}, {301: "some", 305: "more"}],
     ids=str,
 )
-def test_heads_that_came_to_stream_see_what_their_window_has(llama, ids, by_hand, steps, keep, wide):
+def test_heads_that_came_to_stream_see_what_their_window_has(
+    llama, ids, by_hand, steps, keep, wide, reader_for, eviction
+):
     steps = {
         at: replace({"some": SOME, "more": MORE}[name], prefill_recent_size=wide)
         for at, name in steps.items()
@@ -174,7 +134,7 @@ def test_heads_that_came_to_stream_see_what_their_window_has(llama, ids, by_hand
     )
 
 
-def test_streaming_makes_a_difference(llama, ids):
+def test_streaming_makes_a_difference(llama, ids, reader_for):
     readers = [reader_for(llama) for _ in range(2)]
     for reader in readers:
         reader.read(ids)
@@ -187,7 +147,7 @@ def test_streaming_makes_a_difference(llama, ids):
 @pytest.mark.parametrize("kv_dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("seen", [1, 27, 64, 300, LENGTH])
 @pytest.mark.parametrize("lower", ["same", "int4", "evicting"])
-def test_pages_are_split_by_head(model, ids, kv_dtype, seen, lower):
+def test_pages_are_split_by_head(model, ids, kv_dtype, seen, lower, reader_for, eviction):
     reader = reader_for(model, kv_dtype=kv_dtype)
     reader.read(ids[:seen])
     before = [list(layer.buffers) for layer in reader.cache.layers]
@@ -240,7 +200,7 @@ def rows(keys):
 
 
 @pytest.mark.parametrize("kv_dtype", ["model", "int8"])
-def test_a_moved_cache_takes_what_the_plan_says(llama, ids, kv_dtype):
+def test_a_moved_cache_takes_what_the_plan_says(llama, ids, kv_dtype, reader_for):
     reader, shape = reader_for(llama), ModelShape.from_config(llama.config, 0, torch.float32)
     reader.read(ids[:300])
     for split in (SOME, MORE):
@@ -249,7 +209,7 @@ def test_a_moved_cache_takes_what_the_plan_says(llama, ids, kv_dtype):
         assert held == kv_bytes(shape, split, LENGTH + 50, kv_dtype)
 
 
-def test_nothing_of_the_old_cache_is_held_on_to(llama, ids):
+def test_nothing_of_the_old_cache_is_held_on_to(llama, ids, reader_for, eviction):
     reader = reader_for(llama)
     reader.read(ids)
     old = list(
@@ -280,7 +240,9 @@ def tensors_of(cache):
     ("kind", "after"),
     [*((FullBuffer, after) for after in (1, 2, 3)), *((SinkWindowBuffer, after) for after in (1, 2, 3, 4))],
 )
-def test_a_split_that_fails_half_way_can_be_made_again(llama, ids, monkeypatch, by_hand, kind, after):
+def test_a_split_that_fails_half_way_can_be_made_again(
+    llama, ids, monkeypatch, by_hand, kind, after, reader_for
+):
     reader = reader_for(llama, chunk_tokens=37)
     reader.read(ids[:301])
     init, calls = kind.__init__, []
@@ -312,7 +274,7 @@ def heads_of(layer):
     return [head for group, _ in layer.buffers for head in group.kv_heads]
 
 
-def test_a_half_moved_cache_can_be_read_on_with(llama, ids, monkeypatch):
+def test_a_half_moved_cache_can_be_read_on_with(llama, ids, monkeypatch, reader_for, eviction):
     reader = reader_for(llama)
     reader.read(ids[:300])
     init, calls = SinkWindowBuffer.__init__, []
@@ -336,7 +298,7 @@ def ring_sizes(reader):
 
 
 @pytest.mark.parametrize("wide", [None, 70], ids=["narrow", "wide"])
-def test_windows_are_as_wide_as_the_reading_asks(llama, ids, wide):
+def test_windows_are_as_wide_as_the_reading_asks(llama, ids, wide, reader_for):
     some, more = (replace(split, prefill_recent_size=wide) for split in (SOME, MORE))
     reader, back = reader_for(llama), reader_for(llama)
     reader.prefill(ids[:300])
@@ -354,7 +316,7 @@ def test_windows_are_as_wide_as_the_reading_asks(llama, ids, wide):
     assert ring_sizes(back) == {wide or 20}
 
 
-def test_a_short_document_in_a_small_cache_keeps_all(llama, ids):
+def test_a_short_document_in_a_small_cache_keeps_all(llama, ids, reader_for):
     readers = [Reader(llama, NONE, capacity_tokens=capacity, chunk_tokens=7) for capacity in (28, 40)]
     for reader in readers:
         reader.read(ids[:19])
@@ -385,7 +347,7 @@ def test_a_split_lies_within_one_of_more_heads_and_the_same_windows(now, then, w
     assert now.is_within(then) == within
 
 
-def test_heads_that_stream_or_dropped_tokens_cant_go_back(llama, ids):
+def test_heads_that_stream_or_dropped_tokens_cant_go_back(llama, ids, reader_for, eviction):
     streaming, evicting = reader_for(llama, split=MORE), reader_for(llama, eviction=eviction("recent", 150))
     for reader, split in ((streaming, SOME), (evicting, SOME)):
         reader.read(ids[:300])

@@ -1,6 +1,8 @@
 """Positions beyond the trained window: each method's angles, and attention with grouped positions."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,15 +19,10 @@ from lcdoc.engine.reader import Reader
 from lcdoc.engine.rope import Rotation
 from lcdoc.errors import ModelError, UsageError
 
+CONFIG = Path(__file__).parents[1] / "data" / "configs" / "small.json"
 WINDOW, THETA, HEAD_DIM = 64, 1e4, 16
 PAIRS = HEAD_DIM // 2
-SMALL = {
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 50,
+SMALL = json.loads(CONFIG.read_text(encoding="utf-8")) | {
     "max_position_embeddings": WINDOW,
     "pad_token_id": 0,
     "bos_token_id": 1,

@@ -1,5 +1,8 @@
 """Turning keys: a key moved to another position is the key that the model would have made there."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -10,13 +13,9 @@ from lcdoc.engine.reader import Reader
 from lcdoc.engine.rope import Rotation
 from lcdoc.errors import ModelError
 
-SMALL = {
-    "hidden_size": 64,
-    "intermediate_size": 64,
+CONFIG = Path(__file__).parents[1] / "data" / "configs" / "small.json"
+SMALL = json.loads(CONFIG.read_text(encoding="utf-8")) | {
     "num_hidden_layers": 1,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 50,
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,

@@ -2,17 +2,13 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from lcdoc.engine.attention import register
 from lcdoc.engine.evicting_buffer import EvictingBuffer
-from lcdoc.engine.eviction import POLICIES, Eviction
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
 from lcdoc.engine.paged_buffer import PagedBuffer
-from lcdoc.engine.reader import Reader
 
-VOCAB, LENGTH, CHUNK = 97, 1100, 200
+LENGTH, CHUNK = 1100, 200
 QUESTION = [5, 6, 7, 8]
 REFUSALS = {
     "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -22,43 +18,8 @@ REFUSALS = {
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma3_text"])
-def model(request):
-    torch.manual_seed(0)
-    window = {} if request.param == "llama" else {"sliding_window": 48}
-    config = AutoConfig.for_model(
-        request.param,
-        vocab_size=VOCAB,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=4096,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        **window,
-    )
-    model = AutoModelForCausalLM.from_config(config).eval()
-    model.set_attn_implementation(register())
-    return model
-
-
-@pytest.fixture(scope="module")
-def ids():
-    return torch.randint(VOCAB, (LENGTH,), generator=torch.Generator().manual_seed(1)).tolist()
-
-
-def reader_for(model, *, chunk_tokens=CHUNK, kv_dtype="model", eviction=None, split=None):
-    return Reader(
-        model,
-        split or HeadSplit.exact(),
-        capacity_tokens=LENGTH + 50,
-        chunk_tokens=chunk_tokens,
-        kv_dtype=kv_dtype,
-        eviction=eviction,
-    )
+def model(request, model_of):
+    return model_of("llama") if request.param == "llama" else model_of("gemma3_text", sliding_window=48)
 
 
 def refuse(monkeypatch, model, layer, chunk, refusal=REFUSALS["cpu"]):
@@ -108,7 +69,9 @@ def test_other_errors_pass():
 
 @pytest.mark.parametrize("kv_dtype", ["model", "int8"])
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streaming"])
-def test_the_same_chunk_again_is_as_if_nothing_had_failed(model, ids, monkeypatch, kv_dtype, streaming):
+def test_the_same_chunk_again_is_as_if_nothing_had_failed(
+    model, ids, monkeypatch, kv_dtype, streaming, reader_for
+):
     split = HeadSplit((frozenset({1}),) * 6, 8, 60) if streaming else None
     whole, reader = (reader_for(model, kv_dtype=kv_dtype, split=split) for _ in range(2))
     whole.read(ids)
@@ -118,7 +81,7 @@ def test_the_same_chunk_again_is_as_if_nothing_had_failed(model, ids, monkeypatc
     assert lengths == [200, 200, 200, 200, 200, 200, 100]
 
 
-def test_the_first_chunk_leaves_nothing_behind(model, ids, monkeypatch):
+def test_the_first_chunk_leaves_nothing_behind(model, ids, monkeypatch, reader_for):
     reader = reader_for(model)
     refuse(monkeypatch, model, 3, 1)
     with pytest.raises(AllocationFailed):
@@ -131,7 +94,7 @@ def test_the_first_chunk_leaves_nothing_behind(model, ids, monkeypatch):
     assert torch.equal(reader.logits, lesser.logits)
 
 
-def test_smaller_chunks_go_on_in_the_same_cache(model, ids, monkeypatch):
+def test_smaller_chunks_go_on_in_the_same_cache(model, ids, monkeypatch, reader_for):
     reader, whole = reader_for(model), reader_for(model)
     lengths = fail_at_third(monkeypatch, reader, ids)
     buffers = [buffer for _, buffer in reader.cache.groups()]
@@ -149,7 +112,7 @@ def test_smaller_chunks_go_on_in_the_same_cache(model, ids, monkeypatch):
 @pytest.mark.parametrize(
     "steps", [("bfloat16",), ("int8",), ("int4",), ("bfloat16", "int8", "int4")], ids=str
 )
-def test_fewer_bits_take_over_what_was_read(model, ids, monkeypatch, steps):
+def test_fewer_bits_take_over_what_was_read(model, ids, monkeypatch, steps, reader_for):
     reader, lesser, exact = reader_for(model), reader_for(model, kv_dtype=steps[-1]), reader_for(model)
     lengths = fail_at_third(monkeypatch, reader, ids)
     for kv_dtype in steps:
@@ -166,7 +129,7 @@ def test_fewer_bits_take_over_what_was_read(model, ids, monkeypatch, steps):
     assert 0 < (reader.logits - exact.logits).norm() < 2 * rounding
 
 
-def test_tokens_are_moved_in_order(model, ids):
+def test_tokens_are_moved_in_order(model, ids, reader_for):
     reader = reader_for(model, kv_dtype="bfloat16")
     reader.read(ids)
     held = [torch.cat([keys for keys, _ in b.blocks()], 2) for b in paged(reader)]
@@ -181,14 +144,10 @@ def paged(reader):
     return [buffer for _, buffer in reader.cache.groups() if isinstance(buffer, PagedBuffer)]
 
 
-def eviction(policy, keep_tokens):
-    return Eviction(POLICIES[policy], keep_tokens, 2 * CHUNK + 20)
-
-
 @pytest.mark.parametrize("kv_dtype", ["model", "bfloat16", "int8"])
 @pytest.mark.parametrize("policy", ["question", "h2o", "recent"])
 def test_eviction_takes_over_what_was_read_and_drops_with_the_next_chunk(
-    model, ids, monkeypatch, policy, kv_dtype
+    model, ids, monkeypatch, policy, kv_dtype, reader_for, eviction
 ):
     keep = eviction(policy, 300)
     reader = reader_for(model, kv_dtype=kv_dtype)
@@ -203,7 +162,7 @@ def test_eviction_takes_over_what_was_read_and_drops_with_the_next_chunk(
     assert all(buffer.seen_tokens == LENGTH for _, buffer in reader.cache.groups())
 
 
-def test_eviction_that_drops_nothing_changes_nothing(model, ids, monkeypatch):
+def test_eviction_that_drops_nothing_changes_nothing(model, ids, monkeypatch, reader_for, eviction):
     reader, exact = reader_for(model), reader_for(model)
     fail_at_third(monkeypatch, reader, ids)
     reader.step_down(
@@ -215,7 +174,9 @@ def test_eviction_that_drops_nothing_changes_nothing(model, ids, monkeypatch):
 
 
 @pytest.mark.parametrize("policy", ["question", "h2o"])
-def test_evicting_more_drops_at_once_by_the_scores_there_are(model, ids, monkeypatch, policy):
+def test_evicting_more_drops_at_once_by_the_scores_there_are(
+    model, ids, monkeypatch, policy, reader_for, eviction
+):
     reader = reader_for(model, eviction=eviction(policy, 300))
     refuse(monkeypatch, model, 3, 7 if policy == "question" else 4)
     with pytest.raises(AllocationFailed):
@@ -231,7 +192,7 @@ def test_evicting_more_drops_at_once_by_the_scores_there_are(model, ids, monkeyp
     assert reader.seen_tokens == LENGTH
 
 
-def test_a_failure_while_dropping_is_made_up_for(model, ids, monkeypatch):
+def test_a_failure_while_dropping_is_made_up_for(model, ids, monkeypatch, reader_for, eviction):
     reader, whole = (reader_for(model, eviction=eviction("recent", 300)) for _ in range(2))
     whole.read(ids)
     keep, calls = EvictingBuffer.keep, []
@@ -250,7 +211,7 @@ def test_a_failure_while_dropping_is_made_up_for(model, ids, monkeypatch):
     assert torch.equal(reader.logits, whole.logits)
 
 
-def test_a_move_that_fails_can_be_taken_further(model, ids, monkeypatch):
+def test_a_move_that_fails_can_be_taken_further(model, ids, monkeypatch, reader_for):
     reader = reader_for(model)
     fail_at_third(monkeypatch, reader, ids)
     append, calls = PagedBuffer.append, []

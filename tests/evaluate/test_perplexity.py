@@ -55,6 +55,7 @@ def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path) -> None:
         ({"windows": 0}, "windows must be 1 or more, not 0"),
         ({"scored_tokens": 0}, "scored tokens must be 1 or more, not 0"),
         ({"modes": ("fast",)}, "modes must be some of"),
+        ({"modes": ("exact", "question@25%")}, "mode question@25% needs a question, .* snapkv@25%"),
     ],
 )
 def test_wrong_stretches_are_refused(changes: dict[str, Any], message: str) -> None:

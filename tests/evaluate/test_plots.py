@@ -71,7 +71,7 @@ def test_mistakes_are_one_line_before_anything_is_read(
         ),
         (("ruler.gif",), {}, "--plot draws PNG; name a file that ends in .png, not 'ruler.gif'\n"),
     ):
-        result = run_lcdoc(*words, *options, env=env)
+        result = run_lcdoc(*words, *options, env=env, fresh=bool(env))
         assert result.returncode == 2 and result.stdout == "", options
         assert result.stderr.endswith(f"lcdoc: {message}") and "1 of " not in result.stderr
 

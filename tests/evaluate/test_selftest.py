@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from lcdoc.cli.selftest import selftest_command
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents import load_document
 from lcdoc.documents.document import Document
@@ -201,12 +200,12 @@ def test_an_exact_reading_that_does_not_fit_is_said_so(
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_an_interrupt_shows_what_was_done(
+    call_lcdoc,
     tiny_model: Path,
     book: Path,
     json_schema: Callable[[str], Any],
     form: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     ask, asked = Reading.ask, []
 
@@ -216,16 +215,15 @@ def test_an_interrupt_shows_what_was_done(
         return replace(answer, finish_reason="interrupted") if len(asked) == 3 else answer
 
     monkeypatch.setattr(Reading, "ask", interrupted)
-    options: dict[str, Any] = {"model": str(tiny_model), "mode": "exact", "max_new_tokens": 8}
-    code = selftest_command([str(book)], **options, json=form == "json")
-    output = capsys.readouterr()
-    assert code == 130 and "interrupted after 2 of 5 sentences" in output.err
+    options = ("--model", tiny_model, "--mode", "exact", "--max-new-tokens", "8")
+    result = call_lcdoc("selftest", book, *options, *(["--json"] if form == "json" else []))
+    assert result.returncode == 130 and "interrupted after 2 of 5 sentences" in result.stderr
     if form == "json":
-        report = json.loads(output.out)
+        report = json.loads(result.stdout)
         json_schema("selftest").validate(report)
         assert not report["complete"] and report["num_asked"] == len(report["needles"]) == 2
     else:
-        assert output.out.splitlines()[-1] == "0 of 2 found" and output.out.count("(wanted ") == 2
+        assert result.stdout.splitlines()[-1] == "0 of 2 found" and result.stdout.count("(wanted ") == 2
 
 
 def test_a_layout_without_a_depth_is_refused() -> None:

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lcdoc.models.folders import conversions_folder
+
 SHORT = ("--max-new-tokens", "24", "--chunk-tokens", "256")
 QUESTION = "What is the special magic number for copper?"
 
@@ -74,17 +76,34 @@ def test_what_can_not_go_together_is_refused_in_one_line(run_lcdoc, book, option
     assert result.stdout == "" and result.stderr.count("lcdoc:") == 1
 
 
+@pytest.fixture
+def narrow_model(tmp_path):
+    """The default model as if its window were 1,024 tokens."""
+    folder = tmp_path / "narrow"
+    folder.mkdir()
+    for file in next(conversions_folder().iterdir()).iterdir():
+        (folder / file.name).symlink_to(file)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").unlink()
+    text = json.dumps(config | {"max_position_embeddings": 1024})
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    return folder
+
+
 @pytest.mark.model
-def test_a_document_longer_than_the_window_is_read_whole_where_eviction_is_asked_for(run_lcdoc, tmp_path):
+def test_a_document_longer_than_the_window_is_read_whole_where_eviction_is_asked_for(
+    run_lcdoc, tmp_path, narrow_model
+):
     path = tmp_path / "long.txt"
-    path.write_text("The ice lay all around the ship, and the men waited for the wind to change. " * 520)
-    refused = run_lcdoc("ask", str(path), "What lay around the ship?", "--fusion", "off", "--extend", "none")
-    assert refused.returncode == 4 and "--keep 4096" in refused.stderr
-    too_much = run_lcdoc("ask", str(path), "What lay around the ship?", "--keep", "99%")
-    assert too_much.returncode == 2 and "window of 8,192 has room for" in too_much.stderr
-    options = ("--evict", "recent", "--keep", "300", "--json", "--max-new-tokens", "12")
-    answer = json.loads(run_lcdoc("ask", str(path), "What lay around the ship?", *options).stdout)
+    path.write_text("The ice lay all around the ship, and the men waited for the wind to change. " * 80)
+    ask = ("ask", path, "What lay around the ship?", "--model", narrow_model)
+    refused = run_lcdoc(*ask, "--fusion", "off", "--extend", "none")
+    assert refused.returncode == 4 and "--keep 512" in refused.stderr
+    too_much = run_lcdoc(*ask, "--keep", "99%")
+    assert too_much.returncode == 2 and "window of 1,024 has room for" in too_much.stderr
+    options = ("--evict", "recent", "--keep", "300", "--json", *SHORT)
+    answer = json.loads(run_lcdoc(*ask, *options).stdout)
     receipt = answer["receipt"]
-    assert receipt["tokens_total"] > 8192 and receipt["tokens_read"] == receipt["tokens_total"]
+    assert receipt["tokens_total"] > 1024 and receipt["tokens_read"] == receipt["tokens_total"]
     assert receipt["positions"] == "closed up" and not receipt["exact"]
     assert "ice" in answer["answer"].lower()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,16 +18,9 @@ from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.plan import make_plan
 from lcdoc.tasks.room import Need
 
+CONFIG = Path(__file__).parents[1] / "data" / "configs" / "small.json"
 WINDOW = 8192
-SMALL = {
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 50,
-    "max_position_embeddings": WINDOW,
-}
+SMALL = json.loads(CONFIG.read_text(encoding="utf-8")) | {"max_position_embeddings": WINDOW}
 LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 5e5,
