@@ -24,7 +24,8 @@ from lcdoc.tokens import Prompt
 TAIL_TOKENS = 128
 # Tokens between two gaps, about.
 BLOCK_TOKENS = 64
-MOST_NEEDLES = len(KEYS)
+# As many as there are keys, whatever is asked for: those that are not make it harder to find the right one.
+NUM_PLANTED = len(KEYS)
 
 
 @dataclass(frozen=True)
@@ -82,34 +83,37 @@ class Exam:
     def draw(
         cls, haystack: Haystack, *, text_tokens: int, length_tokens: int, num_needles: int, seed: int
     ) -> "Exam":
-        """text_tokens: the most that are read, the longest question included. Raises UsageError where the book or
-        text_tokens is too short."""
+        """text_tokens: the most that are read, the longest question included. num_needles: how many of the NUM_PLANTED
+        are asked for, spread evenly. Raises UsageError where the book or text_tokens is too short."""
         tokenizer = haystack.tokenizer
         prompt = Prompt.from_tokenizer(tokenizer)
         needles: list[Needle] = []
-        for number in range(num_needles):
+        for number in range(NUM_PLANTED):
             template = list(TEMPLATES)[number % len(TEMPLATES)]
             needles.append(draw_needle(template, f"{seed} {number}", needles))
+        asked = [number * NUM_PLANTED // num_needles for number in range(num_needles)]
         recalls = []
-        for needle in needles:
-            lead_ids, value_ids = split_at_value(tokenizer, needle)
-            question_ids = prompt.question_ids(needle.question, first=True)
+        for number in asked:
+            lead_ids, value_ids = split_at_value(tokenizer, needles[number])
+            question_ids = prompt.question_ids(needles[number].question, first=True)
             recalls.append(Recall([*question_ids, *lead_ids], value_ids))
         head_ids = prompt.head_ids()
+        sizes = [len(prompt.plain_ids(f" {needle.sentence}")) for needle in needles]
         room_tokens = text_tokens - len(head_ids) - _longest(recalls)
-        if room_tokens < 2 * TAIL_TOKENS:
-            least = 2 * TAIL_TOKENS + text_tokens - room_tokens
+        natural_tokens = room_tokens - sum(sizes)
+        if natural_tokens < 2 * TAIL_TOKENS:
+            least = text_tokens - natural_tokens + 2 * TAIL_TOKENS
             raise UsageError(f"{text_tokens:,} tokens are too few for the text; it takes {least:,} or more")
-        # None stands in the tail.
-        deepest = 1 - TAIL_TOKENS / room_tokens
+        # None stands in the tail, also where the last sentence ends early.
+        deepest = 1 - 1.5 * TAIL_TOKENS / natural_tokens
         sentences = [
-            (needle.sentence, deepest * (number + 0.5) / num_needles) for number, needle in enumerate(needles)
+            (needle.sentence, deepest * (number + 0.5) / NUM_PLANTED) for number, needle in enumerate(needles)
         ]
         placed = haystack.place_all(sentences, length_tokens=room_tokens, seed=seed)
         spans = []
-        for place, (sentence, _) in zip(placed, sentences, strict=True):
+        for place, size in zip(placed, sizes, strict=True):
             start = len(head_ids) + place.needle_token
-            spans.append(range(start, start + len(prompt.plain_ids(sentence))))
+            spans.append(range(start, start + size))
         document_ids = head_ids + placed[0].tokens.token_ids
         is_whole = text_tokens >= length_tokens
         return cls(haystack.name, document_ids, tuple(recalls), tuple(spans), length_tokens, is_whole)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lcdoc.calibrate.evolution import Evolution, best_so_far
-from lcdoc.calibrate.exam import MOST_NEEDLES, Exam, Score
+from lcdoc.calibrate.exam import NUM_PLANTED, Exam, Score
 from lcdoc.calibrate.rescale import Rescale
 from lcdoc.calibrate.trials import Trials
 from lcdoc.config import ReadSettings
@@ -58,8 +58,8 @@ class Goal:
                 f"evaluations must be above {len(SEEDS)}, which the seeds {', '.join(SEEDS)} take, not "
                 f"{self.evaluations}"
             )
-        if not 1 <= self.needles <= MOST_NEEDLES:
-            raise UsageError(f"needles must be from 1 to {MOST_NEEDLES}, not {self.needles}")
+        if not 1 <= self.needles <= NUM_PLANTED:
+            raise UsageError(f"needles must be from 1 to {NUM_PLANTED}, not {self.needles}")
         if self.tail_weight < 0:
             raise UsageError(f"the tail's weight must be 0 or more, not {self.tail_weight:g}")
 
@@ -95,7 +95,7 @@ class Search:
         self._other = Haystack.open(next(book for book in BOOKS if book != goal.book), tokenizer)
         self.exam = self._exam(self._book, goal.text_tokens, goal.needles, goal.seed)
         held_out_tokens = goal.held_out_tokens or self.length_tokens
-        self.held_out_exam = self._exam(self._other, held_out_tokens, MOST_NEEDLES, goal.seed + 1)
+        self.held_out_exam = self._exam(self._other, held_out_tokens, NUM_PLANTED, goal.seed + 1)
         self.trials, self._model = Trials(), None
 
     @property
@@ -200,7 +200,7 @@ class Search:
             "seed": goal.seed,
             "dtype": head["model"]["dtype"],
             "date": head["date"],
-            "versions": head["versions"],
+            "versions": {name: str(number) for name, number in head["versions"].items()},
             "model_sha256": self._sha256,
         }
 

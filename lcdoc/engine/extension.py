@@ -59,8 +59,8 @@ class Extension:
         cls, method: str, config: Any, length_tokens: int, factors: Mapping[str, Any] | None = None
     ) -> "Extension":
         """config: the model's. factors: those of LongRoPE, as a profile has them under `rope`: `factors`, one for each
-        pair of channels, and perhaps an `attention_factor` and `start_tokens`. Raises ModelError for a model whose positions can't be
-        extended, UsageError where this method doesn't suit its rotary embedding."""
+        pair of channels, and perhaps an `attention_factor` and `start_tokens`. Raises ModelError for a model whose
+        positions can't be extended, UsageError where this method doesn't suit its rotary embedding."""
         text = config.get_text_config()
         own = _parameters(text)
         window = int(text.max_position_embeddings)

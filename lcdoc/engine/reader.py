@@ -40,8 +40,8 @@ class Reader:
         """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
         rotary embedding that the extension asks for, and must keep it while it reads.
         capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction:
-        see DocumentCache. place: the positions at which tokens come to stand, [length], of their numbers in the text; by
-        default these are one and the same."""
+        see DocumentCache. place: gives the positions at which tokens come to stand, [length], for their numbers in the
+        text; by default these are one and the same."""
         extend_positions(model, extension)
         self.model = model
         self.chunk_tokens = chunk_tokens

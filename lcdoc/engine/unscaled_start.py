@@ -1,4 +1,4 @@
-"""A rotary embedding whose first tokens are turned as the model was trained (LongRoPE, arXiv 2402.13753, section 3.1)."""
+"""A rotary embedding whose first tokens are turned as in training (LongRoPE, arXiv 2402.13753, section 3.1)."""
 
 import torch
 
