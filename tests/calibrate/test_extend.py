@@ -85,7 +85,7 @@ def test_what_is_found_is_what_longrope_reads_with(call_lcdoc, exams, tiny_beyon
     assert rotary.attention_scaling == rope["attention_factor"]
     assert extension.start_tokens == rope["start_tokens"]
     shown = call_lcdoc("profiles", "show", "own.yaml")
-    assert shown.returncode == 0 and "\n  held_out        longrope score" in shown.stdout
+    assert shown.returncode == 0 and "\n  held_out        longrope needle_nll" in shown.stdout
 
 
 def test_reading_takes_the_factors_by_itself_where_they_were_better(call_lcdoc, exams, tiny_beyond, tmp_path):
@@ -96,7 +96,7 @@ def test_reading_takes_the_factors_by_itself_where_they_were_better(call_lcdoc, 
     assert f"written to {path}; take it with --extend longrope" in done.stderr
     assert load_profile(str(path)).rope["held_out"].keys() == {"longrope", "ntk", "self-extend"}
     assert "held out, self-extend: needle NLL 5.0000" in done.stderr
-    (tmp_path / "ship.txt").write_text("The ice lay all around the ship. " * 85)
+    (tmp_path / "ship.txt").write_text("The ice lay all around the ship. " * 65)
     words = ("ask", "ship.txt", "What lay?", "--model", tiny_beyond, "--json", "--max-new-tokens", "64")
     answer = json.loads(call_lcdoc(*words).stdout)
     assert 768 < answer["plan"]["capacity_tokens"] <= LENGTH
@@ -157,12 +157,9 @@ def test_a_search_of_other_settings_is_not_gone_on_with(call_lcdoc, exams, tiny_
     partial.write_text('{"candidates": [], "held_out": {}, "settings": {"length_tokens": 900}}')
     done = call_lcdoc("extend", tiny_beyond, *SMALL, "-o", "own.yaml")
     assert done.returncode == 2 and "add --restart to begin anew" in done.stderr
-    for damaged in ("no JSON", '{"candidates": [{"factors": [2.0, 1.0]}]}'):
-        partial.write_text(damaged)
-        done = call_lcdoc("extend", tiny_beyond, *SMALL, "-o", "own.yaml")
-        assert (
-            done.returncode == 2 and "own.yaml.extend.partial: not a search that can be read" in done.stderr
-        )
+    partial.write_text('{"settings": {}, "held_out": {}, "candidates": [{"factors": [2.0, 1.0]}]}')
+    done = call_lcdoc("extend", tiny_beyond, *SMALL, "-o", "own.yaml")
+    assert done.returncode == 2 and "own.yaml.extend.partial: not a search that can be read" in done.stderr
     done = call_lcdoc("extend", tiny_beyond, *SMALL, "-o", "own.yaml", "--restart")
     assert done.returncode == 0, done.stderr
 
