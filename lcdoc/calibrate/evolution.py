@@ -29,7 +29,8 @@ class Evolution:
         source, most = Random(f"{self.seed} {number}"), most_factor(self.seeds)
         parents = [candidate for candidate, _ in sorted(scored, key=lambda pair: pair[1])[:PARENTS]]
         if len(parents) > 1 and source.random() < CROSS_SHARE:
-            candidate = cross(*source.sample(parents, 2), source, most)
+            fast, slow = source.sample(parents, 2)
+            candidate = cross(fast, slow, source, most)
         else:
             candidate = mutate(source.choice(parents), source, most)
         known = {before for before, _ in scored}
