@@ -1,1 +1,1 @@
-"""Which heads of a model need the whole document: found on the user's own machine, or imported."""
+"""Which heads of a model need the whole document, and how it reads beyond its window: found here, or imported."""

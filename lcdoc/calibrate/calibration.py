@@ -18,11 +18,11 @@ from lcdoc.calibrate.landing import Landing, observe, rank_gates
 from lcdoc.calibrate.passkeys import Recipe
 from lcdoc.calibrate.training import Schedule, Step, Training
 from lcdoc.config import ReadSettings
-from lcdoc.engine.profiles import HeadProfile
+from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import DoesNotFitError
 from lcdoc.evaluate.haystack import Haystack
 from lcdoc.models import load_config, load_model, load_tokenizer, resolve
-from lcdoc.tasks.own_profile import user_profile_path, weights_sha256
+from lcdoc.tasks.own_profile import own_profile, user_profile_path, weights_sha256
 from lcdoc.tasks.room import context_window
 
 IMPLEMENTATION = "lcdoc-calibrate"
@@ -137,8 +137,9 @@ class Calibration:
     def _profile(
         self, gates: torch.Tensor, source: str, landed: torch.Tensor | None = None, **measured: Any
     ) -> HeadProfile:
-        goal = self._goal
+        goal, before = self._goal, own_profile(self._files)
         return HeadProfile(
+            rope=load_profile(before).rope if before else None,
             model=self._files.name,
             gates=_rows(gates),
             landed=None if landed is None else _rows(landed),

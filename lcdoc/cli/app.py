@@ -9,6 +9,7 @@ from lcdoc.cli.bench import WHATS, bench_command
 from lcdoc.cli.budget import budget_command
 from lcdoc.cli.calibrate import calibrate_command
 from lcdoc.cli.context import context_command
+from lcdoc.cli.extend import extend_command
 from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
@@ -187,6 +188,7 @@ app.command("plan")(plan_command)
 app.command("verify")(verify_command)
 app.command("selftest")(selftest_command)
 app.command("calibrate")(calibrate_command)
+app.command("extend")(extend_command)
 for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)

@@ -77,14 +77,14 @@ def plan_command(
     return plan(Wanted(files or [], length, model_config, pages, password), settings, recalibrate, json)
 
 
-def parse_tokens(text: str) -> int:
+def parse_tokens(text: str, option: str = "--tokens") -> int:
     """ "128k" -> 128,000; "1Mi" -> 1,048,576. Raises UsageError for what is no number of tokens."""
     match = COUNT.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--tokens must be a number such as 4096, 128k, 1M or 128Ki, not {text!r}")
+        raise UsageError(f"{option} must be a number such as 4096, 128k, 1M or 128Ki, not {text!r}")
     size = Fraction(match[1]) * (1024 if match[3] else 1000) ** POWERS[(match[2] or "").lower()]
     if not 1 <= size <= MAX_TOKENS or size.denominator != 1:
-        raise UsageError(f"--tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {text!r}")
+        raise UsageError(f"{option} must be a whole number from 1 to {MAX_TOKENS:,}, not {text!r}")
     return int(size)
 
 

@@ -33,7 +33,6 @@ def print_profiles() -> None:
 def print_profile(name: str) -> None:
     """Sizes, source, what is known of the measuring, and the gates."""
     profile = load_profile(name)
-    _, shape, below, middle = _row(profile)
     wide = profile.prefill_recent_size
     facts = {
         "model": profile.model,
@@ -41,16 +40,19 @@ def print_profile(name: str) -> None:
         "sink size": f"{profile.sink_size:,} tokens",
         "recent size": f"{profile.recent_size:,} tokens"
         + (f", {wide:,} while reading" if wide and wide > profile.recent_size else ""),
-        "layers x heads": shape,
-        "gates": f"{below} below {GATE_THRESHOLD}, median {middle}",
     }
+    if profile.gates:
+        _, shape, below, middle = _row(profile)
+        facts |= {"layers x heads": shape, "gates": f"{below} below {GATE_THRESHOLD}, median {middle}"}
     for label, value in facts.items():
         typer.echo(f"{label:18}{clean_line(value)}")
-    if profile.measured:
-        typer.echo("measured")
-        for key, fact in profile.measured.items():
-            typer.echo(f"  {clean_line(str(key)):16}{clean_line(_fact(fact))}")
-    print_gates(profile, colors=resolve({}).appearance.color != "never")
+    for name, mapping in (("measured", profile.measured), ("rope", profile.rope)):
+        if mapping:
+            typer.echo(name)
+            for key, fact in mapping.items():
+                typer.echo(f"  {clean_line(str(key)):15} {clean_line(_fact(fact))}")
+    if profile.gates:
+        print_gates(profile, colors=resolve({}).appearance.color != "never")
 
 
 def _row(profile: HeadProfile) -> tuple[str, str, str, str]:

@@ -10,6 +10,7 @@ from math import ceil
 from typing import Any
 
 from lcdoc.engine.grouping import Grouping
+from lcdoc.engine.unscaled_start import UnscaledStart
 from lcdoc.errors import ModelError, UsageError
 
 NAMES = {
@@ -44,21 +45,22 @@ class Extension:
     """method: one of NAMES. factor: what it is applied with: the divisor of positions (pi), alpha (ntk), the factor of
     the embedding (yarn, longrope), the size of a group (self-extend), 1 (lm-infinite). window_tokens: the model's.
     length_tokens: the most that will be read and written. rope: the rotary parameters that the model reads with, or
-    None for its own."""
+    None for its own. start_tokens: the first tokens, which keep the model's own angles whatever rope says."""
 
     method: str
     factor: float
     window_tokens: int
     length_tokens: int
     rope: Mapping[str, Any] | None = None
+    start_tokens: int = 0
 
     @classmethod
     def of(
         cls, method: str, config: Any, length_tokens: int, factors: Mapping[str, Any] | None = None
     ) -> "Extension":
         """config: the model's. factors: those of LongRoPE, as a profile has them under `rope`: `factors`, one for each
-        pair of channels, and perhaps an `attention_factor`. Raises ModelError for a model whose positions can't be
-        extended, UsageError where this method doesn't suit its rotary embedding."""
+        pair of channels, and perhaps an `attention_factor` and `start_tokens`. Raises ModelError for a model whose
+        positions can't be extended, UsageError where this method doesn't suit its rotary embedding."""
         text = config.get_text_config()
         own = _parameters(text)
         window = int(text.max_position_embeddings)
@@ -71,7 +73,8 @@ class Extension:
         else:
             factor = times if method in ("pi", "longrope") else PROVISION * times
             rope = MAKERS[method](text, own, factor, factors)
-        return cls(method, factor, window, length_tokens, rope)
+        start_tokens = _start_tokens(factors) if method == "longrope" and factors else 0
+        return cls(method, factor, window, length_tokens, rope, start_tokens)
 
     @property
     def times(self) -> float:
@@ -126,6 +129,11 @@ def extend_positions(model: Any, extension: Extension | None) -> None:
         )
     config.rope_parameters = dict(extension.rope)
     decoder.rotary_emb = type(native)(config).to(native.inv_freq.device)
+    if extension.start_tokens:
+        own = deepcopy(config)
+        own.rope_parameters = _plain(extension.rope)
+        unscaled = type(native)(own).to(native.inv_freq.device)
+        decoder.rotary_emb = UnscaledStart(decoder.rotary_emb, unscaled, extension.start_tokens)
     # In a tuple, so that it doesn't become a part of the model.
     setattr(decoder.rotary_emb, NATIVE, (native,))
 
@@ -235,6 +243,13 @@ def _longrope(
     if found.get("attention_factor") is not None:
         rope["attention_factor"] = float(found["attention_factor"])
     return rope
+
+
+def _start_tokens(found: Mapping[str, Any]) -> int:
+    start_tokens = found.get("start_tokens", 0)
+    if not isinstance(start_tokens, int) or start_tokens < 0:
+        raise UsageError(f"the profile's start_tokens must be 0 or more tokens, not {start_tokens!r}")
+    return start_tokens
 
 
 MAKERS: Mapping[str, Callable[..., dict[str, Any]]] = {

@@ -26,7 +26,8 @@ GATE_STEPS = 20
 
 @dataclass(frozen=True)
 class HeadProfile:
-    """gates: [num_layers][num_kv_heads] in [0, 1]; 1 is a head that needs the whole document.
+    """gates: [num_layers][num_kv_heads] in [0, 1]; 1 is a head that needs the whole document. Empty in a profile that
+    holds nothing but rope.
 
     model: the name the profile is for. source: how and by whom the gates were measured. prefill_recent_size: the
     wider window of streaming heads while a document is read; None where it is recent_size. measured: the facts of the
@@ -53,9 +54,9 @@ class HeadProfile:
         fields = ("model", "gates", "sink_size", "recent_size", "source")
         if not isinstance(data, dict) or any(field not in data for field in fields):
             raise UsageError(f"{origin} is not a head profile; it needs the keys {', '.join(fields)}")
-        gates = _table(data["gates"], "gates", origin)
+        gates = () if data["gates"] == [] and data.get("rope") else _table(data["gates"], "gates", origin)
         landed = None if data.get("landed") is None else _table(data["landed"], "landed", origin)
-        if landed and (len(landed), len(landed[0])) != (len(gates), len(gates[0])):
+        if landed and [len(row) for row in landed] != [len(row) for row in gates]:
             raise UsageError(f"{origin}: landed must have as many rows and columns as gates")
         sizes = data["sink_size"], data["recent_size"]
         if not all(isinstance(size, int) and size >= 0 for size in sizes):
@@ -86,7 +87,7 @@ class HeadProfile:
         for name, table in (("gates", self.gates), ("landed", self.landed)):
             rows = (", ".join(f"{number:.3f}" for number in row) for row in table or ())
             text += f"{name}:\n" + "".join(f"  - [{row}]\n" for row in rows) if table else ""
-        return text
+        return text if self.gates else text + "gates: []\n"
 
     @property
     def sha256(self) -> str:
@@ -161,6 +162,8 @@ class HeadProfile:
 
     def check_shape(self, num_layers: int, num_kv_heads: int) -> None:
         """Raises UsageError when the profile is of another shape than the model."""
+        if not self.gates:
+            return
         shape = len(self.gates), len(self.gates[0])
         if shape != (num_layers, num_kv_heads):
             raise UsageError(

@@ -35,14 +35,17 @@ class Reader:
         kv_dtype: str = "model",
         eviction: Eviction | None = None,
         extension: Extension | None = None,
+        place: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
         rotary embedding that the extension asks for, and must keep it while it reads.
         capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction:
-        see DocumentCache."""
+        see DocumentCache. place: gives the positions at which tokens come to stand, [length], for their numbers in the
+        text; by default these are one and the same."""
         extend_positions(model, extension)
         self.model = model
         self.chunk_tokens = chunk_tokens
+        self._place = place
         num_layers = model.config.get_text_config().num_hidden_layers
         closing = eviction is not None and eviction.close_gaps
         turning = extension is not None and extension.turns
@@ -204,6 +207,8 @@ class Reader:
         device = self.model.device
         first = self.cache.next_position
         positions = torch.arange(first, first + len(ids), device=device)
+        if self._place is not None:
+            positions = self._place(positions)
         forward = partial(
             self.model,
             input_ids=ids[None].to(device),

@@ -1,5 +1,6 @@
 """Choosing how a document longer than the model's window is read beyond it, before anything is loaded."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from lcdoc.config import ReadSettings
@@ -30,11 +31,13 @@ def choose_extension(
     if method == NONE or (method == AUTO and is_left_alone(settings)):
         return None
     if method != AUTO:
-        _check_windows(shape, method)
+        check_windows(shape, method)
         return _made(method, config, settings, length_tokens)
     try:
-        _check_windows(shape, method)
+        check_windows(shape, method)
         chosen = _automatic(config, settings, length_tokens)
+        if chosen and is_better(searched_factors(settings), chosen, length_tokens):
+            chosen = "longrope"
         return _made(chosen, config, settings, length_tokens) if chosen else None
     except ModelError:
         return None
@@ -82,13 +85,34 @@ def _automatic(config: Any, settings: ReadSettings, length_tokens: int) -> str |
 
 def _made(method: str, config: Any, settings: ReadSettings, length_tokens: int) -> Extension:
     _check_settings(method, settings)
-    factors = None
-    if method == "longrope" and settings.profile is not None:
-        factors = load_profile(settings.profile).rope
+    factors = searched_factors(settings) if method == "longrope" else None
     return Extension.of(method, config, length_tokens, factors)
 
 
-def _check_windows(shape: ModelShape, method: str) -> None:
+def searched_factors(settings: ReadSettings) -> Mapping[str, Any] | None:
+    """What the profile holds for LongRoPE, as `lcdoc extend` writes it; None where it holds nothing."""
+    return None if settings.profile is None else load_profile(settings.profile).rope
+
+
+def is_better(found: Mapping[str, Any] | None, method: str, length_tokens: int) -> bool:
+    """Whether factors were searched for such a length, and read a text that they were not searched on better than the
+    method did."""
+    if not found or "range_tokens" not in found or "held_out" not in found:
+        return False
+    try:
+        least, most = found["range_tokens"]
+        scores = found["held_out"]
+        return least < length_tokens <= most and scores["longrope"]["score"] < scores[method]["score"]
+    except KeyError:  # the method was not measured beside them
+        return False
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            "the profile's rope range_tokens and held_out are not as `lcdoc extend` writes them; run it again, or "
+            "take --extend ntk"
+        ) from error
+
+
+def check_windows(shape: ModelShape, method: str) -> None:
     """Layers with a window of their own were trained with positions as they are, and some models give the others no
     positions at all."""
     windowed = sum(window is not None for window in shape.windows)

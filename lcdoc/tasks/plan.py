@@ -287,14 +287,15 @@ def _part(share: str, num_heads: int) -> int:
 
 
 def profile_for(settings: ReadSettings, shape: ModelShape) -> HeadProfile | None:
-    """The profile that the settings name, for a model of this shape; UsageError where it isn't for such a model."""
+    """The profile that the settings name, for a model of this shape; None where it tells nothing of heads. Raises
+    UsageError where it isn't for such a model."""
     if settings.profile is None:
         return None
     if settings.mode not in ("auto", "duo"):
         raise UsageError(f"a head profile is used by --mode duo and auto, not by --mode {settings.mode}")
     profile = load_profile(settings.profile)
     profile.check_shape(shape.num_layers, shape.num_kv_heads)
-    return profile.for_windows(shape.windows)
+    return profile.for_windows(shape.windows) if profile.gates else None
 
 
 def _instead(room: Room) -> str:

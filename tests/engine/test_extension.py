@@ -135,6 +135,39 @@ def test_longrope_takes_its_attention_factor_from_the_profile():
     assert rope["attention_factor"] == 1.25
 
 
+def test_longrope_leaves_the_first_tokens_as_they_were_trained():
+    model = model_of()
+    found = FACTORS | {"attention_factor": 1.25, "start_tokens": 3}
+    extend_positions(model, Extension.of("longrope", model.config, 128, found))
+    cosine, sine = model.get_decoder().rotary_emb(torch.zeros(1, 1, 1), torch.tensor([[0, 2, 3, 100]]))
+    assert torch.allclose(angles(model), torch.tensor(OWN) / torch.tensor(FACTORS["factors"]))
+    for row, position in enumerate((0, 2, 3, 100)):
+        divisors = [1.0] * PAIRS if position < 3 else FACTORS["factors"]
+        turned = [position * own / divisor for own, divisor in zip(OWN, divisors, strict=True)]
+        for table, function in ((cosine, math.cos), (sine, math.sin)):
+            wanted = torch.tensor([1.25 * function(angle) for angle in turned]).repeat(2)
+            assert torch.allclose(table[0, row], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [-1, 1.5, "4", None])
+def test_a_start_that_is_no_number_of_tokens_is_refused(start):
+    with pytest.raises(UsageError, match="start_tokens must be 0 or more tokens, not"):
+        Extension.of("longrope", config_of(), 128, FACTORS | {"start_tokens": start})
+
+
+def test_tokens_may_stand_elsewhere_than_they_are_numbered():
+    model, ids = model_of(), torch.tensor([[3, 1, 4, 1, 5, 9]])
+    places = torch.tensor([0, 1, 2, 20, 21, 40])
+    reader = Reader(
+        model, HeadSplit.exact(), capacity_tokens=6, chunk_tokens=4, place=lambda numbers: places[numbers]
+    )
+    reader.prefill(ids[0].tolist())
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        wanted = model(input_ids=ids, position_ids=places[None]).logits[0, -1]
+    assert torch.allclose(reader.logits, wanted, atol=1e-4)
+
+
 def test_partial_embeddings_are_extended_by_their_own_width():
     found = extended("ntk", 96, kind="phi", partial_rotary_factor=0.5)
     base = THETA * 3.0 ** (8 / 6)

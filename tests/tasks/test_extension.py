@@ -160,6 +160,53 @@ def test_longrope_takes_its_factors_from_the_profile(tmp_path):
         planned(2, extend="longrope", profile=str(path))
 
 
+def score_of(**scores):
+    return {method.replace("_", "-"): {"score": score} for method, score in scores.items()}
+
+
+@pytest.mark.parametrize(
+    "windows,held_out,method",
+    [
+        (1.5, score_of(longrope=3.9, ntk=4.0), "longrope"),
+        (1.25, score_of(longrope=3.9, ntk=4.0), "longrope"),
+        (1.5, score_of(longrope=4.1, ntk=4.0), "ntk"),
+        (1.1, score_of(longrope=3.9, ntk=4.0), "ntk"),  # shorter than what was searched for
+        (1.75, score_of(longrope=3.9, ntk=4.0, self_extend=5.0), "self-extend"),  # longer
+        (1.55, score_of(longrope=3.9, ntk=4.0, self_extend=5.0), "longrope"),
+        (1.55, score_of(longrope=3.9, ntk=4.0, self_extend=3.0), "self-extend"),
+        (1.55, score_of(longrope=3.9, ntk=4.0), "self-extend"),  # never compared
+        (1.5, None, "ntk"),
+    ],
+)
+def test_searched_factors_are_taken_where_they_were_found_to_be_better(tmp_path, windows, held_out, method):
+    path = tmp_path / "own.yaml"
+    profile = {"model": "own", "gates": GATES, "sink_size": 4, "recent_size": 16, "source": "made up"}
+    rope = {"factors": [1.0 + pair for pair in range(8)], "start_tokens": 4}
+    if held_out is not None:
+        rope |= {"range_tokens": [int(1.2 * WINDOW), int(1.6 * WINDOW)], "held_out": held_out}
+    path.write_text(yaml.safe_dump(profile | {"rope": rope}))
+    plan = planned(windows, profile=str(path))
+    assert plan.summary.extend == method
+    assert plan.room.extension.start_tokens == (4 if method == "longrope" else 0)
+
+
+def test_a_damaged_record_of_a_search_is_named(tmp_path):
+    path = tmp_path / "own.yaml"
+    profile = {"model": "own", "gates": GATES, "sink_size": 4, "recent_size": 16, "source": "made up"}
+    path.write_text(yaml.safe_dump(profile | {"rope": {"range_tokens": 5, "held_out": {}}}))
+    with pytest.raises(UsageError, match="not as `lcdoc extend` writes them; run it again"):
+        planned(1.25, profile=str(path))
+
+
+def test_factors_without_gates_say_nothing_of_heads(tmp_path):
+    path = tmp_path / "own.yaml"
+    profile = {"model": "own", "gates": [], "sink_size": 0, "recent_size": 0, "source": "made up"}
+    path.write_text(yaml.safe_dump(profile | {"rope": {"factors": [1.0 + pair for pair in range(8)]}}))
+    assert planned(2, extend="longrope", profile=str(path)).summary.extend == "longrope"
+    with pytest.raises(UsageError, match="--mode duo needs a head profile"):
+        planned(0.5, mode="duo", profile=str(path))
+
+
 # Through the entry point, with a window of 512 tokens.
 
 
