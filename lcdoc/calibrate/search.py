@@ -96,7 +96,8 @@ class Search:
         self.exam = self._exam(self._book, goal.text_tokens, goal.needles, goal.seed)
         held_out_tokens = goal.held_out_tokens or self.length_tokens
         self.held_out_exam = self._exam(self._other, held_out_tokens, NUM_PLANTED, goal.seed + 1)
-        self.trials, self._model = Trials(), None
+        self.trials = Trials()
+        self._model: Any = None
 
     @property
     def path(self) -> Path:

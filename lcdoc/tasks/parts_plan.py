@@ -93,12 +93,13 @@ def is_read_in_parts(
     if is_left_alone(settings):
         return False
     reach = max(need.length_tokens(window), need.least_tokens)
-    if choose_extension(config, settings, reach, shape) is None:
+    extension = choose_extension(config, settings, reach, shape)
+    if extension is None:
         return True
     if settings.extend not in (None, AUTO):
         return False
-    left_open = settings.extend is None and settings.mode != "stream" and not need.keep_turns
-    if left_open and reach > NTK_WINDOWS * window:
+    left_open = settings.extend is None and not need.keep_turns
+    if left_open and extension.method == "self-extend" and reach > NTK_WINDOWS * window:
         return True
     try:
         make(settings, need)
