@@ -92,10 +92,20 @@ class Prompt:
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Prompt":
         """From the model's own chat template, or a plain one where it has none."""
+        return cls._between(tokenizer, f"{INSTRUCTION}\nQuestion: ", "Question: ", "Answer:")
+
+    @classmethod
+    def for_requests(cls, tokenizer: Any) -> "Prompt":
+        """As from_tokenizer, where what is asked says itself what to do with the document."""
+        return cls._between(tokenizer, "", "", "Summary:")
+
+    @classmethod
+    def _between(cls, tokenizer: Any, before: str, plain_before: str, plain_after: str) -> "Prompt":
+        """before: stands before the question; plain_before, plain_after: around it where there is no template."""
         if not tokenizer.chat_template:
             head = tokenizer.bos_token or ""
-            return cls(head, "\n\nQuestion: ", "\nAnswer:", "\n\nQuestion: ", tokenizer)
-        asked = {"role": "user", "content": f"{DOCUMENT_SLOT}\n\n{INSTRUCTION}\nQuestion: {QUESTION_SLOT}"}
+            return cls(head, f"\n\n{plain_before}", f"\n{plain_after}", f"\n\n{plain_before}", tokenizer)
+        asked = {"role": "user", "content": f"{DOCUMENT_SLOT}\n\n{before}{QUESTION_SLOT}"}
         answered = {"role": "assistant", "content": ANSWER_SLOT}
         again = {"role": "user", "content": QUESTION_SLOT}
         head, between, tail = _cut(_render(tokenizer, [asked]), DOCUMENT_SLOT, QUESTION_SLOT)

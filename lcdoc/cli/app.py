@@ -16,6 +16,7 @@ from lcdoc.cli.plot import plot_command
 from lcdoc.cli.qa import qa_command
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
+from lcdoc.cli.summarize import summarize_command
 from lcdoc.errors import UsageError
 
 PLAIN: dict[str, Any] = {
@@ -222,6 +223,7 @@ def config_path() -> None:
     print_paths()
 
 
+app.command("summarize")(summarize_command)
 app.command("plan")(plan_command)
 app.command("selftest")(selftest_command)
 app.command("calibrate")(calibrate_command)

@@ -1,0 +1,114 @@
+"""What a model wrote, made fit for use: without what small models put around it, and ended where it begins to loop."""
+
+import re
+from dataclasses import dataclass
+
+from lcdoc.tasks.summarize.sentences import cut_sentences
+
+# A summary shorter than this tells nothing.
+LEAST_WORDS = 4
+
+# So many words that come back in the same order at once are a loop: a phrase three times, or one word six.
+MAX_PERIOD_WORDS = 24
+TIMES, LEAST_LOOP_WORDS = 3, 6
+
+BULLET = re.compile(r"^\s*(?:[-*\u2022\u2013]+|\(?\d{1,2}[.):])\s+")
+OPENING = re.compile(
+    r"^(?:(?:here|this|below) is (?:a|the) [^.:\n]{0,80}:|(?:in )?summary:|\**summary\**:?\n|answer:)\s*",
+    re.IGNORECASE,
+)
+MARKUP = re.compile(r"\*\*|__|^#+\s+|^>+\s+", re.MULTILINE)
+SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f][\"'\u2019\u201d)\]]*$")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """text: lines stay lines. cut: whether it was ended at its limit. looped: whether what was left out repeats what
+    stands."""
+
+    text: str
+    cut: bool
+    looped: bool
+
+    @property
+    def usable(self) -> bool:
+        words = self.text.split()
+        letters = sum(letter.isalpha() for letter in self.text)
+        return len(words) >= LEAST_WORDS and letters > len("".join(words)) / 2 or _is_unspaced(self.text)
+
+    @classmethod
+    def of(cls, written: str, cut: bool) -> "Draft":
+        """written: as the model wrote it; cut: whether it had more to say."""
+        text = OPENING.sub("", MARKUP.sub("", written).strip())
+        kept, looped = without_loops(text)
+        if cut and not looped:
+            kept = whole_sentences(kept)
+        return cls(kept.strip(), cut and not looped, looped)
+
+
+def has_enough(written: str, words: int) -> bool:
+    """Whether it has the words that were asked for and ends with a sentence, or began to loop."""
+    if len(written.split()) >= words and SENTENCE_END.search(written.rstrip()):
+        return True
+    return without_loops(written)[1]
+
+
+def without_loops(text: str) -> tuple[str, bool]:
+    """The text up to where it begins to say again what it has said, and whether it does."""
+    seen: set[str] = set()
+    position = 0
+    for line in text.splitlines(keepends=True):
+        for sentence in cut_sentences(BULLET.sub("", line)):
+            key = sentence.casefold()
+            if key in seen and len(key.split()) >= LEAST_WORDS and SENTENCE_END.search(sentence):
+                return text[: _find(text, sentence, position)].rstrip(), True
+            seen.add(key)
+            position = _find(text, sentence, position) + 1
+    return _without_phrases(text)
+
+
+def whole_sentences(text: str) -> str:
+    """Without the last sentence where it has no end, unless it is all there is."""
+    ends = [end.end() for end in re.finditer(r"[.!?\u3002\uff01\uff1f][\"'\u2019\u201d)\]]*(?=\s|$)", text)]
+    return text[: ends[-1]] if ends else text
+
+
+def lines_of(text: str) -> list[str]:
+    """The points of a list, each in one line without its mark."""
+    return [
+        " ".join(line.split())
+        for line in (BULLET.sub("", line) for line in text.splitlines())
+        if line.strip()
+    ]
+
+
+def _find(text: str, sentence: str, start: int) -> int:
+    """Where a sentence in one line begins in the text."""
+    pattern = r"\s+".join(map(re.escape, sentence.split()))
+    match = re.compile(pattern).search(text, start)
+    return match.start() if match else start
+
+
+def _without_phrases(text: str) -> tuple[str, bool]:
+    words = list(re.finditer(r"\S+", text))
+    tail = [word[0].casefold() for word in words]
+    for period in range(1, min(MAX_PERIOD_WORDS, len(tail) // TIMES) + 1):
+        times = max(TIMES, -(-LEAST_LOOP_WORDS // period))
+        span = period * times
+        for start in range(len(tail) - span + 1):
+            if all(tail[start + i] == tail[start + i + period] for i in range(span - period)):
+                return text[: words[start + period - 1].end()], True
+    return text, False
+
+
+def _is_unspaced(text: str) -> bool:
+    """Chinese, Japanese and other scripts that put no spaces between words."""
+    return len(re.findall("[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]", text)) >= 2 * LEAST_WORDS
+
+
+def without_known(draft: Draft, known: str) -> Draft:
+    """Without sentences that stand in a known text already."""
+    told = {sentence.casefold() for sentence in cut_sentences(known)}
+    kept = [sentence for sentence in cut_sentences(draft.text) if sentence.casefold() not in told]
+    text = " ".join(kept)
+    return draft if len(kept) == len(cut_sentences(draft.text)) else Draft(text, draft.cut, looped=True)
