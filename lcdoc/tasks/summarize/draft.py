@@ -3,10 +3,14 @@
 import re
 from dataclasses import dataclass
 
+from lcdoc.fusion.lexical import words_of
 from lcdoc.tasks.summarize.sentences import cut_sentences
 
 # A summary shorter than this tells nothing.
 LEAST_WORDS = 4
+
+# A sentence with fewer words that an earlier one lacks says the same again.
+NEW_WORDS, LEAST_SENTENCE_WORDS = 2, 6
 
 # So many words that come back in the same order at once are a loop: a phrase three times, or one word six.
 MAX_PERIOD_WORDS = 24
@@ -55,15 +59,16 @@ def has_enough(written: str, words: int) -> bool:
 
 def without_loops(text: str) -> tuple[str, bool]:
     """The text up to where it begins to say again what it has said, and whether it does."""
-    seen: set[str] = set()
+    seen: list[set[str]] = []
     position = 0
     for line in text.splitlines(keepends=True):
         for sentence in cut_sentences(BULLET.sub("", line)):
-            key = sentence.casefold()
-            if key in seen and len(key.split()) >= LEAST_WORDS and SENTENCE_END.search(sentence):
-                return text[: _find(text, sentence, position)].rstrip(), True
-            seen.add(key)
-            position = _find(text, sentence, position) + 1
+            words = set(words_of(sentence))
+            start = _find(text, sentence, position)
+            if SENTENCE_END.search(sentence) and any(_says_again(words, earlier) for earlier in seen):
+                return text[:start].rstrip(), True
+            seen.append(words)
+            position = start + 1
     return _without_phrases(text)
 
 
@@ -75,11 +80,12 @@ def whole_sentences(text: str) -> str:
 
 def lines_of(text: str) -> list[str]:
     """The points of a list, each in one line without its mark."""
-    return [
-        " ".join(line.split())
-        for line in (BULLET.sub("", line) for line in text.splitlines())
-        if line.strip()
-    ]
+    lines = (" ".join(BULLET.sub("", line).split()) for line in text.splitlines())
+    return [line for line in lines if any(letter.isalnum() for letter in line)]
+
+
+def _says_again(words: set[str], earlier: set[str]) -> bool:
+    return words == earlier or (len(words) >= LEAST_SENTENCE_WORDS and len(words - earlier) < NEW_WORDS)
 
 
 def _find(text: str, sentence: str, start: int) -> int:

@@ -1,5 +1,6 @@
 """Has the model read a text and write what is asked of it, and counts what that takes."""
 
+import weakref
 from collections.abc import Callable, Sequence
 
 from lcdoc.config import ReadSettings, Sampling
@@ -57,8 +58,10 @@ class Narrator:
         if answer.finish_reason == "interrupted":
             raise KeyboardInterrupt
         self.answers.append(answer)
+        kept = weakref.ref(reading)
         del reading
-        release_unused()
+        if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it for nothing
+            release_unused()
         return Draft.of(answer.answer, cut=answer.finish_reason == "length")
 
     def timing(self, seconds: float) -> Timing:

@@ -1,13 +1,23 @@
-"""What the model is asked: short and plain, so that a small one can follow."""
+"""What the model is asked: short and plain, so that a small one can follow. The first two are worded as the sets of
+summaries are that small models were trained on."""
 
 from lcdoc.tasks.summarize.wish import Wish
+
+SENTENCE_WORDS = 22
 
 
 def summary_request(wish: Wish, words: int) -> str:
     """For a part, or for the summaries of several."""
-    if wish.style == "bullets" and words <= 30:
-        return f"Summarize the text above in one sentence{_about(wish)}."
-    return f"Summarize the text above in about {words} words{_about(wish)}."
+    if words < 2 * SENTENCE_WORDS:
+        return (
+            f"Extract and present the main key point of the text above in one very short sentence{_about(wish)}, "
+            f"including essential details like dates or locations if necessary."
+        )
+    sentences = round(words / SENTENCE_WORDS)
+    return (
+        f"Provide a concise, objective summary of the text above in up to {_number(sentences)} sentences, focusing on "
+        f"key actions and intentions{_about(wish)}."
+    )
 
 
 def points_request(wish: Wish, count: int) -> str:
@@ -28,9 +38,10 @@ def paragraphs_request(wish: Wish, count: int) -> str:
 
 def onward_request(wish: Wish, words: int) -> str:
     """For a part that stands behind a summary of all before it."""
+    sentences = max(1, round(words / SENTENCE_WORDS))
     return (
-        f"Summarize the new text above in about {words} words{_about(wish)}. Do not repeat the summary of what came "
-        f"before."
+        f"Provide a concise, objective summary of the new text above in up to {_number(sentences)} sentences"
+        f"{_about(wish)}. Do not repeat the summary of what came before."
     )
 
 
@@ -41,3 +52,8 @@ def onward_text(so_far: str) -> tuple[str, str]:
 
 def _about(wish: Wish) -> str:
     return f", above all what it says about {wish.focus.strip()}" if wish.focus else ""
+
+
+def _number(count: int) -> str:
+    names = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return names[count] if count < len(names) else str(count)

@@ -10,33 +10,8 @@ from lcdoc.documents.document import Page
 from lcdoc.fusion.lexical import score, words_of
 
 # After these a full stop ends no sentence; nor does it after a single letter.
-ABBREVIATIONS = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "dr",
-        "prof",
-        "st",
-        "mt",
-        "no",
-        "nos",
-        "vol",
-        "fig",
-        "figs",
-        "eq",
-        "sec",
-        "ch",
-        "pp",
-        "cf",
-        "vs",
-        "etc",
-        "inc",
-        "jr",
-        "sr",
-        "gen",
-        "col",
-    ]
+ABBREVIATION = re.compile(
+    "mr|mrs|ms|dr|prof|st|mt|nos?|vol|figs?|eq|sec|ch|pp|cf|vs|jr|sr|gen|col|z|bzw|ca|nr", re.IGNORECASE
 )
 END = re.compile(r"[.!?]+[\"'\u2019\u201d)\]]*(?=\s)|[\u3002\uff01\uff1f]+|\n\s*\n")
 LAST_WORD = re.compile(r"(\w+)\.$")
@@ -63,7 +38,7 @@ def cut_sentences(text: str) -> list[str]:
     for end in END.finditer(text):
         head = text[start : end.end()].rstrip()
         last = LAST_WORD.search(head)
-        if last and text[end.end() :].strip() and (len(last[1]) == 1 or last[1].lower() in ABBREVIATIONS):
+        if last and text[end.end() :].strip() and (len(last[1]) == 1 or ABBREVIATION.fullmatch(last[1])):
             continue
         sentences.append(" ".join(head.split()))
         start = end.end()
