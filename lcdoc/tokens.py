@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
 from tokenizers.decoders import DecodeStream
 
 from lcdoc.documents.document import Document, Page
@@ -92,25 +93,32 @@ class Prompt:
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Prompt":
         """From the model's own chat template, or a plain one where it has none."""
-        return cls._between(tokenizer, f"{INSTRUCTION}\nQuestion: ", "Question: ", "Answer:")
-
-    @classmethod
-    def for_requests(cls, tokenizer: Any) -> "Prompt":
-        """As from_tokenizer, where what is asked says itself what to do with the document."""
-        return cls._between(tokenizer, "", "", "Summary:")
-
-    @classmethod
-    def _between(cls, tokenizer: Any, before: str, plain_before: str, plain_after: str) -> "Prompt":
-        """before: stands before the question; plain_before, plain_after: around it where there is no template."""
         if not tokenizer.chat_template:
             head = tokenizer.bos_token or ""
-            return cls(head, f"\n\n{plain_before}", f"\n{plain_after}", f"\n\n{plain_before}", tokenizer)
-        asked = {"role": "user", "content": f"{DOCUMENT_SLOT}\n\n{before}{QUESTION_SLOT}"}
+            return cls(head, "\n\nQuestion: ", "\nAnswer:", "\n\nQuestion: ", tokenizer)
+        asked = {"role": "user", "content": f"{DOCUMENT_SLOT}\n\n{INSTRUCTION}\nQuestion: {QUESTION_SLOT}"}
         answered = {"role": "assistant", "content": ANSWER_SLOT}
         again = {"role": "user", "content": QUESTION_SLOT}
         head, between, tail = _cut(_render(tokenizer, [asked]), DOCUMENT_SLOT, QUESTION_SLOT)
         later = _render(tokenizer, [asked, answered, again]).split(ANSWER_SLOT, 1)[1]
         return cls(head, between, tail, later.split(QUESTION_SLOT, 1)[0], tokenizer)
+
+    @classmethod
+    def for_request(cls, tokenizer: Any, request: str) -> "Prompt":
+        """What is to be done with a document, and the document behind it; its only question is the empty one. The
+        request is the system's where the template knows one."""
+        if not tokenizer.chat_template:
+            return cls(f"{tokenizer.bos_token or ''}{request}\n\n", "", "\nSummary:", "", tokenizer)
+        by_user = [{"role": "user", "content": f"{request}\n\n{DOCUMENT_SLOT}"}]
+        by_system = [{"role": "system", "content": request}, {"role": "user", "content": DOCUMENT_SLOT}]
+        try:
+            text = _render(tokenizer, by_system)
+        except TemplateError:
+            text = ""
+        if request not in text or DOCUMENT_SLOT not in text:
+            text = _render(tokenizer, by_user)
+        head, tail = _cut(text, DOCUMENT_SLOT)
+        return cls(head, "", tail, "", tokenizer)
 
     def head_ids(self) -> list[int]:
         """What stands before the document."""

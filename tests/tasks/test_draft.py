@@ -41,6 +41,14 @@ def test_what_tells_nothing_is_not_usable(text):
     assert not Draft.of(text, cut=False).usable
 
 
+def test_a_request_said_again_is_not_usable():
+    request = "Provide a concise summary of the input text in one short sentence, focusing on key actions."
+    draft = Draft.of(
+        "Provide a concise summary of the text in one short sentence.", cut=False, request=request
+    )
+    assert not draft.usable and draft.looped
+
+
 def test_words_of_any_script_are_usable():
     assert Draft.of("The ice broke at noon.", cut=False).usable
     assert Draft.of("船は氷の中で動けなくなった。", cut=False).usable

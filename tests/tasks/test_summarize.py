@@ -80,7 +80,8 @@ def first_sentences(monkeypatch):
     def write(self, documents, request, words, max_tokens, observer):
         pages = [page for document in documents for page in document.pages]
         asked.append((request, [page.text for page in pages]))
-        return Draft.of(" ".join(page.text.split(". ")[0] + "." for page in pages), cut=False)
+        firsts = (re.split(r"\.\s", page.text)[0].rstrip(".") + "." for page in pages)
+        return Draft.of(" ".join(firsts).replace("found", "discovered"), cut=False)
 
     monkeypatch.setattr(Narrator, "write", write)
     return asked
@@ -104,7 +105,7 @@ def test_pages_of_sections_are_those_of_their_parts(run, write_book, style):
     receipt, sections = summary["receipt"], summary["sections"]
     assert receipt["method"] == "hierarchical" and receipt["levels"] >= 1 and not receipt["exact"]
     assert receipt["parts"] == summary["plan"]["parts"] > len(sections)
-    assert receipt["tokens_read"] == receipt["tokens_total"] > 2 * WINDOW
+    assert receipt["tokens_read"] == receipt["tokens_total"] > WINDOW
     spans = [(section["first_page"], section["last_page"]) for section in sections]
     assert spans[0][0] == 1 and spans[-1][1] == 14
     for (_, last), (first, _) in zip(spans, spans[1:], strict=False):
@@ -169,7 +170,7 @@ def test_incremental_shows_each_part_what_came_before(tiny, write_book, first_se
     summary = summarize([document], ReadSettings(model=str(tiny)), length="short", method="incremental")
     receipt = summary.receipt
     assert receipt.method == "incremental" and receipt.merges >= 1 and receipt.levels >= 1
-    onward = [pages for request, pages in first_sentences if "the new text above" in request]
+    onward = [pages for request, pages in first_sentences if "the new text" in request]
     assert len(onward) == receipt.parts - 1
     assert all(pages[0].startswith("What came before, summarized: ") for pages in onward)
     assert (summary.sections[0].first_page, summary.sections[-1].last_page) == (1, 9)
@@ -191,8 +192,8 @@ def test_focus_is_asked_for_and_chooses_the_sentences(tiny, write_book, monkeypa
 
     monkeypatch.setattr(Narrator, "write", write)
     document = load_document(str(write_book(3)))
-    summary = summarize([document], ReadSettings(model=str(tiny)), length="10", focus="the crowns of dragons")
-    assert summary.focus == "the crowns of dragons" and all(summary.focus in request for request in asked)
+    summary = summarize([document], ReadSettings(model=str(tiny)), length="10", focus="crowns of gold")
+    assert summary.focus == "crowns of gold" and all(summary.focus in request for request in asked)
     [section] = summary.sections
     assert "crowns" in section.text and section.written_by == "document"
     assert not summary.receipt.exact and summary.receipt.replaced == 1
@@ -258,6 +259,8 @@ def test_an_interrupted_run_is_resumed_to_the_same_summary(cli_env, run_lcdoc, w
     assert "going on from" not in whole.stderr
     first, second = json.loads(resumed.stdout), json.loads(whole.stdout)
     assert first["receipt"].pop("resumed") >= 3 and second["receipt"].pop("resumed") == 0
+    for one in (first, second):  # of what else the process has taken
+        one["plan"].pop("predicted_peak_bytes")
     for name in ("summary", "sections", "coverage", "receipt", "finish_reason", "plan"):
         assert first[name] == second[name]
 
@@ -328,7 +331,7 @@ def test_progress_goes_up_to_the_end_in_each_phase(tiny, write_book):
         (("--part-tokens", "5"), 2, "they may have 64 to"),
         (("--part-tokens", "9999"), 2, "they may have 64 to"),
         (("--budget", "1MB"), 4, "raise --budget"),
-        (("--focus", "why " * 120), 4, "shorten --focus"),
+        (("--focus", "4711 " * 99), 4, "shorten --focus"),
     ],
 )
 def test_what_is_refused_is_refused_in_one_line_before_loading(
@@ -359,3 +362,21 @@ def test_text_and_markdown_carry_pages_and_no_escapes(call_lcdoc, tiny, write_bo
     plain = call_lcdoc("summarize", book, "--model", tiny, "--json")
     assert "\\u001b" not in plain.stdout and "\\u202e" not in plain.stdout
     assert not {"\x1b", "\u202e"} & set(done.stdout + marked.stdout + plain.stdout + plain.stderr)
+
+
+@pytest.mark.model
+def test_the_default_model_summarizes_in_parts_within_its_budget(run_lcdoc, json_schema, user_folders):
+    letter = Path(__file__).parents[2] / "samples" / "frankenstein-letter-1.txt"
+    text = letter.read_text("utf-8")[:3_000]
+    words = ("summarize", "-", "--budget", "2GB", "--part-tokens", "400", "--length", "50", "--json")
+    done = run_lcdoc(*words, input=text)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    json_schema("summary").validate(summary)
+    receipt, memory = summary["receipt"], summary["memory"]
+    assert receipt["method"] == "hierarchical" and receipt["parts"] >= 2 and receipt["merges"] >= 1
+    assert memory["peak_bytes"] <= memory["budget_bytes"] == 2_000_000_000
+    [section] = summary["sections"]
+    assert section["written_by"] == "model" and len(section["text"].split()) >= 4
+    assert (section["first_page"], section["last_page"]) == (1, receipt["pages_total"])
+    assert all(evidence["quote"] in " ".join(text.split()) for evidence in section["evidence"])

@@ -41,25 +41,26 @@ class Draft:
         return len(words) >= LEAST_WORDS and letters > len("".join(words)) / 2 or _is_unspaced(self.text)
 
     @classmethod
-    def of(cls, written: str, cut: bool) -> "Draft":
-        """written: as the model wrote it; cut: whether it had more to say."""
+    def of(cls, written: str, cut: bool, request: str = "") -> "Draft":
+        """written: as the model wrote it; cut: whether it had more to say; request: what was asked, which small models
+        say again."""
         text = OPENING.sub("", MARKUP.sub("", written).strip())
-        kept, looped = without_loops(text)
+        kept, looped = without_loops(text, request)
         if cut and not looped:
             kept = whole_sentences(kept)
         return cls(kept.strip(), cut and not looped, looped)
 
 
-def has_enough(written: str, words: int) -> bool:
+def has_enough(written: str, words: int, request: str = "") -> bool:
     """Whether it has the words that were asked for and ends with a sentence, or began to loop."""
     if len(written.split()) >= words and SENTENCE_END.search(written.rstrip()):
         return True
-    return without_loops(written)[1]
+    return without_loops(written, request)[1]
 
 
-def without_loops(text: str) -> tuple[str, bool]:
-    """The text up to where it begins to say again what it has said, and whether it does."""
-    seen: list[set[str]] = []
+def without_loops(text: str, request: str = "") -> tuple[str, bool]:
+    """The text up to where it begins to say again what it, or the request, has said, and whether it does."""
+    seen = [set(words_of(request))]
     position = 0
     for line in text.splitlines(keepends=True):
         for sentence in cut_sentences(BULLET.sub("", line)):

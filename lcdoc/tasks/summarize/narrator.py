@@ -22,17 +22,16 @@ class Narrator:
     def __init__(self, host: Host, settings: ReadSettings, on_note: Callable[[str], None]) -> None:
         """settings: for one text."""
         self._host, self._settings, self._on_note = host, settings, on_note
-        self.prompt = Prompt.for_requests(host.tokenizer)
         self.answers: list[Answer] = []
 
     def prompt_tokens(self, requests: Sequence[str]) -> int:
         """What stands around a text, with the longest request."""
-        longest = max(len(self.prompt.question_ids(request, first=True)) for request in requests)
-        return len(self.prompt.head_ids()) + longest
+        prompts = (Prompt.for_request(self._host.tokenizer, request) for request in requests)
+        return max(len(prompt.head_ids()) + len(prompt.question_ids("", first=True)) for prompt in prompts)
 
     def count(self, text: str) -> int:
         """Its tokens."""
-        return len(self.prompt.plain_ids(text))
+        return len(self._host.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
 
     def write(
         self, documents: Sequence[Document], request: str, words: int, max_tokens: int, observer: Observer
@@ -43,17 +42,17 @@ class Narrator:
             documents,
             self._settings,
             max_new_tokens=max_tokens,
-            questions=[request],
+            questions=[""],
             observer=observer,
             on_note=self._on_note,
             host=self._host,
-            prompt=self.prompt,
+            prompt=Prompt.for_request(self._host.tokenizer, request),
         )
         answer = reading.ask(
-            request,
+            "",
             Sampling(max_new_tokens=max_tokens),
             lambda text: None,
-            until=lambda text: has_enough(text, words),
+            until=lambda text: has_enough(text, words, request),
         )
         if answer.finish_reason == "interrupted":
             raise KeyboardInterrupt
@@ -62,7 +61,7 @@ class Narrator:
         del reading
         if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it for nothing
             release_unused()
-        return Draft.of(answer.answer, cut=answer.finish_reason == "length")
+        return Draft.of(answer.answer, cut=answer.finish_reason == "length", request=request)
 
     def timing(self, seconds: float) -> Timing:
         """seconds: until all was written."""

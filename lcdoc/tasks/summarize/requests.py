@@ -1,4 +1,4 @@
-"""What the model is asked: short and plain, so that a small one can follow. The first two are worded as the sets of
+"""What the model is asked: short and plain, so that a small one can follow. The first is worded as the sets of
 summaries are that small models were trained on."""
 
 from lcdoc.tasks.summarize.wish import Wish
@@ -8,22 +8,18 @@ SENTENCE_WORDS = 22
 
 def summary_request(wish: Wish, words: int) -> str:
     """For a part, or for the summaries of several."""
-    if words < 2 * SENTENCE_WORDS:
-        return (
-            f"Extract and present the main key point of the text above in one very short sentence{_about(wish)}, "
-            f"including essential details like dates or locations if necessary."
-        )
-    sentences = round(words / SENTENCE_WORDS)
+    sentences = max(1, round(words / SENTENCE_WORDS))
+    length = "one short sentence" if sentences == 1 else f"up to {_number(sentences)} sentences"
     return (
-        f"Provide a concise, objective summary of the text above in up to {_number(sentences)} sentences, focusing on "
-        f"key actions and intentions{_about(wish)}."
+        f"Provide a concise, objective summary of the input text in {length}, focusing on key actions and intentions"
+        f"{_about(wish)}."
     )
 
 
 def points_request(wish: Wish, count: int) -> str:
     """For a text that should give several points."""
     return (
-        f"List the {count} most important points of the text above{_about(wish)}, each in one sentence on a line of "
+        f"List the {count} most important points of the input text{_about(wish)}, each in one sentence on a line of "
         f'its own that begins with "- ".'
     )
 
@@ -31,7 +27,7 @@ def points_request(wish: Wish, count: int) -> str:
 def paragraphs_request(wish: Wish, count: int) -> str:
     """For a text that should give several paragraphs."""
     return (
-        f"Summarize the text above in {count} paragraphs of about {wish.words // count} words each{_about(wish)}, from "
+        f"Summarize the input text in {count} paragraphs of about {wish.words // count} words each{_about(wish)}, from "
         f"its beginning to its end."
     )
 
@@ -40,7 +36,7 @@ def onward_request(wish: Wish, words: int) -> str:
     """For a part that stands behind a summary of all before it."""
     sentences = max(1, round(words / SENTENCE_WORDS))
     return (
-        f"Provide a concise, objective summary of the new text above in up to {_number(sentences)} sentences"
+        f"Provide a concise, objective summary of the new text in up to {_number(sentences)} sentences"
         f"{_about(wish)}. Do not repeat the summary of what came before."
     )
 

@@ -19,9 +19,12 @@ LAST_WORD = re.compile(r"(\w+)\.$")
 # Shorter ones bear nothing out, longer ones are lists or tables.
 MIN_WORDS, MAX_WORDS = 5, 60
 
-# So many words must be shared, and so many of them be rare in the text.
+# So many words must be shared, and so many of them be rare in the text, or nearly all be shared.
 SHARED_WORDS, RARE_WORDS = 3, 2
-RARE_SHARE = 0.05
+SAME_SHARE = 0.7
+
+# Rare words stand in no more of the texts.
+RARE_SHARE, RARE_COUNT = 0.05, 3
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ def find_evidence(text: str, sentences: Sequence[Sentence], most: int) -> list[S
         if not scores:
             break
         best = max(range(len(scores)), key=scores.__getitem__)
-        shared = set(words_of(claim)) & set(words_of(texts[best]))
-        if len(shared) >= SHARED_WORDS and len(shared & rare) >= RARE_WORDS:
+        said = set(words_of(claim))
+        shared = said & set(words_of(texts[best]))
+        same = len(shared) >= SAME_SHARE * len(said)
+        if len(shared) >= SHARED_WORDS and (same or len(shared & rare) >= RARE_WORDS):
             found[best] = max(found.get(best, 0.0), scores[best])
     strongest = sorted(found, key=found.__getitem__, reverse=True)[:most]
     return [sentences[index] for index in sorted(strongest)]
@@ -75,7 +80,7 @@ def find_evidence(text: str, sentences: Sequence[Sentence], most: int) -> list[S
 def rare_words(texts: Sequence[str]) -> set[str]:
     """Words that stand in few of the texts."""
     counts = Counter(word for text in texts for word in set(words_of(text)))
-    most = max(2.0, RARE_SHARE * len(texts))
+    most = max(RARE_COUNT, RARE_SHARE * len(texts))
     return {word for word, count in counts.items() if count <= most}
 
 
