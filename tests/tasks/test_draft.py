@@ -3,6 +3,7 @@
 import pytest
 
 from lcdoc.tasks.summarize.draft import Draft, has_enough, lines_of, without_loops
+from lcdoc.tasks.summarize.inventions import without_inventions
 from lcdoc.tasks.summarize.sentences import Sentence, choose_sentences, cut_sentences, find_evidence
 
 
@@ -84,3 +85,15 @@ def test_evidence_is_what_shares_rare_words():
     assert find_evidence("Love is the meaning of the whole of life.", sentences, 3) == []
     [chosen] = choose_sentences(sentences, "copper", 5)
     assert chosen.text == texts[-1]
+
+
+def test_sentences_that_name_what_their_source_does_not_are_left_out():
+    source = "I met Clerval at Ingolstadt, and my father wrote to Elizabeth on the 12th of May."
+    text = "- He meets Clerval in Ingolstadt.\n- Elizabeth Bennet weeps.\n- It is 2013. Elizabeth hears on May 12th."
+    left = without_inventions(Draft(text, False, False), source)
+    assert (
+        left.text == "- He meets Clerval in Ingolstadt.\nElizabeth hears on May 12th." and left.invented == 2
+    )
+    german = "Die Schiffe lagen im Eis, und der Kapit\u00e4n wartete mit der Mannschaft auf den Wind und das Ende der Nacht."
+    kept = Draft("Ein Kapit\u00e4n wartet mit seinen Leuten auf Wind.", False, False)
+    assert without_inventions(kept, german) == kept

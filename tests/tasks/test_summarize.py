@@ -167,7 +167,7 @@ def test_coverage_names_what_is_not_represented(tiny, write_book, first_sentence
 
 def test_incremental_shows_each_part_what_came_before(tiny, write_book, first_sentences):
     document = load_document(str(write_book(9)))
-    summary = summarize([document], ReadSettings(model=str(tiny)), length="short", method="incremental")
+    summary = summarize([document], ReadSettings(model=str(tiny)), length="20", method="incremental")
     receipt = summary.receipt
     assert receipt.method == "incremental" and receipt.merges >= 1 and receipt.levels >= 1
     onward = [pages for request, pages in first_sentences if "the new text" in request]

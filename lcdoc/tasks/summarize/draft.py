@@ -28,11 +28,12 @@ SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f][\"'\u2019\u201d)\]]*$")
 @dataclass(frozen=True)
 class Draft:
     """text: lines stay lines. cut: whether it was ended at its limit. looped: whether what was left out repeats what
-    stands."""
+    stands. invented: sentences that were left out because they name what their source doesn't."""
 
     text: str
     cut: bool
     looped: bool
+    invented: int = 0
 
     @property
     def usable(self) -> bool:
@@ -118,4 +119,6 @@ def without_known(draft: Draft, known: str) -> Draft:
     told = {sentence.casefold() for sentence in cut_sentences(known)}
     kept = [sentence for sentence in cut_sentences(draft.text) if sentence.casefold() not in told]
     text = " ".join(kept)
-    return draft if len(kept) == len(cut_sentences(draft.text)) else Draft(text, draft.cut, looped=True)
+    if len(kept) == len(cut_sentences(draft.text)):
+        return draft
+    return Draft(text, draft.cut, looped=True, invented=draft.invented)

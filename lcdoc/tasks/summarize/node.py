@@ -18,8 +18,8 @@ PART_QUOTES, MERGED_QUOTES = 2, 4
 
 @dataclass(frozen=True)
 class Node:
-    """first, last: numbers of its parts, from 0. quotes: sentences of the document, in its order. cut, looped: as the
-    model's draft was."""
+    """first, last: numbers of its parts, from 0. quotes: sentences of the document, in its order. cut, looped,
+    invented: as the model's draft was."""
 
     first: int
     last: int
@@ -28,6 +28,7 @@ class Node:
     origin: str = MODEL
     cut: bool = False
     looped: bool = False
+    invented: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -41,9 +42,16 @@ class Node:
 def part_node(number: int, part: Part, draft: Draft, focus: str | None, words: int) -> Node:
     """What was written of a part; where that is of no use, its own sentences."""
     if not draft.usable:
-        return Node(number, number, own_words(part, focus, words), quotes_of(part, ""), REPLACED)
+        return Node(
+            number,
+            number,
+            own_words(part, focus, words),
+            quotes_of(part, ""),
+            REPLACED,
+            invented=draft.invented,
+        )
     quotes = quotes_of(part, draft.text)
-    return Node(number, number, draft.text, quotes, MODEL, draft.cut, draft.looped)
+    return Node(number, number, draft.text, quotes, MODEL, draft.cut, draft.looped, draft.invented)
 
 
 def short_node(number: int, part: Part) -> Node:
@@ -57,13 +65,13 @@ def merged_node(children: Sequence[Node], draft: Draft, words: int) -> Node:
     quotes = [quote for child in children for quote in child.quotes]
     if not draft.usable:
         text = " ".join(_fitting(quotes or [child.text for child in children], words))
-        return Node(first, last, text, _spread(quotes, MERGED_QUOTES), REPLACED)
+        return Node(first, last, text, _spread(quotes, MERGED_QUOTES), REPLACED, invented=draft.invented)
     sentences = [Sentence(None, quote) for quote in quotes]
     matched = [sentence.text for sentence in find_evidence(draft.text, sentences, MERGED_QUOTES)]
     rest = [quote for quote in quotes if quote not in matched]
     kept = {*matched, *_spread(rest, MERGED_QUOTES - len(matched))}
     in_order = tuple(quote for quote in dict.fromkeys(quotes) if quote in kept)
-    return Node(first, last, draft.text, in_order, MODEL, draft.cut, draft.looped)
+    return Node(first, last, draft.text, in_order, MODEL, draft.cut, draft.looped, draft.invented)
 
 
 def own_words(part: Part, focus: str | None, words: int) -> str:

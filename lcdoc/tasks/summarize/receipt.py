@@ -46,7 +46,12 @@ def make_summary_receipt(
         (cut, "of {all} texts were ended at their length limit, after the last whole sentence"),
         (looped, "of {all} texts were ended where the model began to repeat itself"),
     )
+    invented = sum(node.invented for node in nodes)
     own = [f"{count} {words.format(all=len(nodes))}" for count, words in told if count]
+    if invented:
+        own.append(
+            f"left out: {invented} sentences that name people, places or numbers which their text does not"
+        )
     if unsupported:
         own.append(
             f"{unsupported} of {len(sections)} sections match no sentence of their pages: check them before use"

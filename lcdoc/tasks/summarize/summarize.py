@@ -14,6 +14,7 @@ from lcdoc.tasks.parts_plan import part_settings
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.summarize import merging
 from lcdoc.tasks.summarize.coverage import check_coverage
+from lcdoc.tasks.summarize.inventions import without_inventions
 from lcdoc.tasks.summarize.narrator import Narrator
 from lcdoc.tasks.summarize.node import MODEL, REPLACED, Node
 from lcdoc.tasks.summarize.part import Part, Unit, cut_unit, units_of
@@ -158,14 +159,15 @@ class Summarizer:
         draft = self._narrator.write(
             self.documents, self._requests()[0], wish.words, self._plan.answer_tokens, self._observer
         )
+        draft = without_inventions(draft, "\n\n".join(part.text for part in self._parts))
         last = len(self._parts) - 1
         if draft.usable:
-            node = Node(0, last, draft.text, (), MODEL, draft.cut, draft.looped)
+            node = Node(0, last, draft.text, (), MODEL, draft.cut, draft.looped, draft.invented)
         else:
             sentences = [sentence for document in self.documents for sentence in sentences_of(document.pages)]
             chosen = choose_sentences(sentences, wish.focus, wish.words)
             text = "\n".join(sentence.text for sentence in chosen) or self._parts[0].text
-            node = Node(0, last, text, (), REPLACED)
+            node = Node(0, last, text, (), REPLACED, invented=draft.invented)
         writer = "model" if node.origin == MODEL else "document"
         return [node], list(whole_sections(node.text, self.documents, wish.style, writer)), "exact", 0
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 from lcdoc.documents.document import Document, Page
 from lcdoc.tasks.progress import Observer, Progress
 from lcdoc.tasks.summarize.draft import Draft, without_known
+from lcdoc.tasks.summarize.inventions import without_inventions
 from lcdoc.tasks.summarize.narrator import Narrator
 from lcdoc.tasks.summarize.node import Node, merged_node, part_node, short_node
 from lcdoc.tasks.summarize.part import Part, place_of
 from lcdoc.tasks.summarize.plan import SummaryPlan
 from lcdoc.tasks.summarize.requests import onward_request, onward_text, summary_request
 from lcdoc.tasks.summarize.saved import Saved
+from lcdoc.tasks.summarize.sentences import cut_sentences
 from lcdoc.tasks.summarize.summary import Place
 from lcdoc.tasks.summarize.wish import Wish
 
@@ -51,6 +53,7 @@ class Work:
             if len(part.text.split()) <= words:
                 return short_node(number, part)
             draft = self._write([part.as_document], request, words, max_tokens, part.num_tokens)
+            draft = without_inventions(draft, part.text)
             return part_node(number, part, draft, self.wish.focus, words)
 
         return self._one_part(number, make)
@@ -71,7 +74,8 @@ class Work:
                 pages = (pages[0], replace(pages[1], text=f"{beginning}\n\n{pages[1].text}"), *pages[2:])
                 document = replace(document, pages=pages)
             draft = self._write([document], request, words, max_tokens, part.num_tokens)
-            draft = without_known(draft, " ".join(node.text for node in so_far))
+            known = " ".join(node.text for node in so_far)
+            draft = without_inventions(without_known(draft, known), f"{known}\n\n{part.text}")
             return part_node(number, part, draft, self.wish.focus, words)
 
         return self._one_part(number, make)
@@ -89,6 +93,7 @@ class Work:
             pages = tuple(Page(index, str(index), text) for index, text in enumerate(texts, start=1))
             document = Document(source, "text", "section", pages, len(pages))
             draft = self._narrator.write([document], request, words, max_tokens, observer)
+            draft = without_inventions(draft, "\n\n".join(texts))
             node = merged_node(children, draft, words)
             self._saved.put(name, node)
         self.merges += 1
@@ -162,12 +167,12 @@ class Work:
         return self._narrator.write(documents, request, words, max_tokens, within)
 
     def _latest(self, nodes: Sequence[Node]) -> str:
-        """The last summaries, as many as have room beside a part."""
+        """The last sentences of the summaries, as many as have room beside a part."""
         kept: list[str] = []
-        for node in reversed(nodes):
-            if self._narrator.count(" ".join([node.text, *kept])) > self.plan.so_far_tokens:
+        for sentence in reversed(cut_sentences(" ".join(node.text for node in nodes))):
+            if self._narrator.count(" ".join([sentence, *kept])) > self.plan.so_far_tokens:
                 break
-            kept.insert(0, node.text)
+            kept.insert(0, sentence)
         return " ".join(kept)
 
     def _tell(self, progress: Progress, phase: str, done: int, total: int, rate: float) -> None:
