@@ -88,12 +88,14 @@ def test_evidence_is_what_shares_rare_words():
 
 
 def test_sentences_that_name_what_their_source_does_not_are_left_out():
-    source = "I met Clerval at Ingolstadt, and my father wrote to Elizabeth on the 12th of May."
+    source = (
+        "I met Clerval at Ingolstadt, and my father wrote to Elizabeth on the 12th of May that he was well."
+    )
     text = "- He meets Clerval in Ingolstadt.\n- Elizabeth Bennet weeps.\n- It is 2013. Elizabeth hears on May 12th."
     left = without_inventions(Draft(text, False, False), source)
     assert (
         left.text == "- He meets Clerval in Ingolstadt.\nElizabeth hears on May 12th." and left.invented == 2
     )
-    german = "Die Schiffe lagen im Eis, und der Kapit\u00e4n wartete mit der Mannschaft auf den Wind und das Ende der Nacht."
+    german = "Die Schiffe lagen im Eis, und der Kapit\u00e4n wartete mit der Mannschaft auf Wind."
     kept = Draft("Ein Kapit\u00e4n wartet mit seinen Leuten auf Wind.", False, False)
     assert without_inventions(kept, german) == kept

@@ -171,7 +171,8 @@ def test_incremental_shows_each_part_what_came_before(tiny, write_book, first_se
     receipt = summary.receipt
     assert receipt.method == "incremental" and receipt.merges >= 1 and receipt.levels >= 1
     onward = [pages for request, pages in first_sentences if "the new text" in request]
-    assert len(onward) == receipt.parts - 1
+    # With so small a window a single sentence can be too long to stand before a part.
+    assert receipt.parts - 2 <= len(onward) <= receipt.parts - 1
     assert all(pages[0].startswith("What came before, summarized: ") for pages in onward)
     assert (summary.sections[0].first_page, summary.sections[-1].last_page) == (1, 9)
 
