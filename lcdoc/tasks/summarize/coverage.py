@@ -9,12 +9,13 @@ from lcdoc.tasks.summarize.summary import Coverage, Section
 
 # A section that shares so many rare words with a stretch speaks of it.
 SHARED_RARE_WORDS = 3
+RARE_SHARE = 0.2
 
 
 def check_coverage(parts: Sequence[Part], sections: Sequence[Section]) -> Coverage:
     """parts: stretches that together are all that was read."""
     texts = [part.text for part in parts]
-    rare = rare_words(texts)
+    rare = rare_words(texts, max(1.0, RARE_SHARE * len(texts)))
     spoken_of = [
         _is_represented(part, set(words_of(text)) & rare, sections)
         for part, text in zip(parts, texts, strict=True)

@@ -61,7 +61,7 @@ def sentences_of(pages: Iterable[Page]) -> list[Sentence]:
 def find_evidence(text: str, sentences: Sequence[Sentence], most: int) -> list[Sentence]:
     """For each sentence of a text the one that matches it best, where any does; at most so many, in order."""
     texts = [sentence.text for sentence in sentences]
-    rare = rare_words(texts)
+    rare = rare_words(texts, max(RARE_COUNT, RARE_SHARE * len(texts)))
     found: dict[int, float] = {}
     for claim in cut_sentences(text):
         scores = score(claim, texts)
@@ -77,10 +77,9 @@ def find_evidence(text: str, sentences: Sequence[Sentence], most: int) -> list[S
     return [sentences[index] for index in sorted(strongest)]
 
 
-def rare_words(texts: Sequence[str]) -> set[str]:
-    """Words that stand in few of the texts."""
+def rare_words(texts: Sequence[str], most: float) -> set[str]:
+    """Words that stand in no more of the texts."""
     counts = Counter(word for text in texts for word in set(words_of(text)))
-    most = max(RARE_COUNT, RARE_SHARE * len(texts))
     return {word for word, count in counts.items() if count <= most}
 
 
