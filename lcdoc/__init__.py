@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lcdoc.tasks.answer import Answer, Receipt
     from lcdoc.tasks.ask import Reading
     from lcdoc.tasks.opening import open_reading
+    from lcdoc.tasks.summarize.summarize import summarize
+    from lcdoc.tasks.summarize.summary import Summary
 
 _MODULE_OF = {
     "Answer": "tasks.answer",
@@ -21,8 +23,10 @@ _MODULE_OF = {
     "Reading": "tasks.ask",
     "Receipt": "tasks.answer",
     "Sampling": "config",
+    "Summary": "tasks.summarize.summary",
     "load_document": "documents",
     "open_reading": "tasks.opening",
+    "summarize": "tasks.summarize.summarize",
 }
 
 __all__ = [
@@ -32,8 +36,10 @@ __all__ = [
     "Reading",
     "Receipt",
     "Sampling",
+    "Summary",
     "load_document",
     "open_reading",
+    "summarize",
 ]
 
 

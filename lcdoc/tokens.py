@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
 from tokenizers.decoders import DecodeStream
 
 from lcdoc.documents.document import Document, Page
@@ -101,6 +102,23 @@ class Prompt:
         head, between, tail = _cut(_render(tokenizer, [asked]), DOCUMENT_SLOT, QUESTION_SLOT)
         later = _render(tokenizer, [asked, answered, again]).split(ANSWER_SLOT, 1)[1]
         return cls(head, between, tail, later.split(QUESTION_SLOT, 1)[0], tokenizer)
+
+    @classmethod
+    def for_request(cls, tokenizer: Any, request: str) -> "Prompt":
+        """What is to be done with a document, and the document behind it; its only question is the empty one. The
+        request is the system's where the template knows one."""
+        if not tokenizer.chat_template:
+            return cls(f"{tokenizer.bos_token or ''}{request}\n\n", "", "\nSummary:", "", tokenizer)
+        by_user = [{"role": "user", "content": f"{request}\n\n{DOCUMENT_SLOT}"}]
+        by_system = [{"role": "system", "content": request}, {"role": "user", "content": DOCUMENT_SLOT}]
+        try:
+            text = _render(tokenizer, by_system)
+        except TemplateError:
+            text = ""
+        if request not in text or DOCUMENT_SLOT not in text:
+            text = _render(tokenizer, by_user)
+        head, tail = _cut(text, DOCUMENT_SLOT)
+        return cls(head, "", tail, "", tokenizer)
 
     def head_ids(self) -> list[int]:
         """What stands before the document."""

@@ -18,6 +18,7 @@ from lcdoc.cli.qa import qa_command
 from lcdoc.cli.reading import answering
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
+from lcdoc.cli.summarize import summarize_command
 from lcdoc.cli.verify import verify_command
 from lcdoc.config import Settings
 from lcdoc.errors import UsageError
@@ -184,6 +185,7 @@ def config_path() -> None:
     print_paths()
 
 
+app.command("summarize")(summarize_command)
 app.command("plan")(plan_command)
 app.command("verify")(verify_command)
 app.command("selftest")(selftest_command)

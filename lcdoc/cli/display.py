@@ -20,6 +20,8 @@ PHASES = {
     "read": "reading",
     "reread": "reading again",
     "answer": "answering",
+    "map": "summarizing parts",
+    "merge": "merging",
 }
 BAR_COLUMNS = 40
 REFRESH_PER_S = 8

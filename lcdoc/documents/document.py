@@ -25,6 +25,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Heading:
+    """An entry of a document's own outline. page: physical position in the file, from 1."""
+
+    title: str
+    page: int
+
+
+@dataclass(frozen=True)
 class Document:
     """A whole file, in reading order.
 
@@ -32,6 +40,7 @@ class Document:
     format: "pdf", "text", "markdown", "html", "docx", "epub" or "transcript".
     unit: what a page is called in this format: "page", "section", "chapter", "lines" or "turns".
     pages: those asked for; num_pages counts all in the file.
+    headings: the outline that a PDF brings with it, its highest level that divides it.
     """
 
     source: str
@@ -41,6 +50,7 @@ class Document:
     num_pages: int
     title: str | None = None
     warnings: tuple[str, ...] = ()
+    headings: tuple[Heading, ...] = ()
 
     @property
     def unread(self) -> tuple[Page, ...]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lcdoc.documents.cleaning import clean_text, squeeze
-from lcdoc.documents.document import Document, Page
+from lcdoc.documents.document import Document, Heading, Page
 from lcdoc.documents.hyphens import rejoin_hyphens
 from lcdoc.documents.limits import Limits
 from lcdoc.documents.pdf_page import read_page
@@ -43,7 +43,12 @@ def read_pdf(data: bytes, source: str, password: str | None, limits: Limits) -> 
         Page(index + 1, labels[index], text.strip("\n"), raw.unread, raw.warnings)
         for index, (raw, text) in enumerate(zip(raw_pages, rejoin_hyphens(texts), strict=True))
     )
-    return Document(source, "pdf", "page", pages, num_pages, title or None, tuple(warnings))
+    headings = tuple(
+        Heading(name, index + 1)
+        for title_text, index in by_pypdf.outline
+        if (name := squeeze(clean_text(title_text))) and index < num_pages
+    )
+    return Document(source, "pdf", "page", pages, num_pages, title or None, tuple(warnings), headings)
 
 
 def _open(data: bytes, source: str, password: str | None) -> "tuple[pypdfium2.PdfDocument | None, str]":

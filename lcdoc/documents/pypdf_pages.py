@@ -18,6 +18,7 @@ _MAX_TEXT_STREAM_BYTES = 2_000_000
 class PypdfPages:
     """Answers for one file, page by page (indexes from 0); nothing that pypdf raises leaves here.
 
+    outline: (title, page index) of the highest level of the file's outline that has more than one entry.
     failure: why pypdf cannot open the file, in its own words, or None.
     """
 
@@ -27,11 +28,14 @@ class PypdfPages:
         self.failure: str | None = None
         self.num_pages = 0
         self.labels: list[str] | None = None
+        self.outline: list[tuple[str, int]] = []
         try:
             self._reader = _open(data, password)
             self.num_pages = len(self._reader.pages)
             if "/PageLabels" in self._reader.root_object:
                 self.labels = list(self._reader.page_labels)
+            if "/Outlines" in self._reader.root_object:
+                self.outline = _highest_level(self._reader)
         except Exception as failure:  # hostile files make pypdf raise anything
             self.failure = _in_one_line(str(failure) or type(failure).__name__)
 
@@ -119,6 +123,22 @@ def _open(data: bytes, password: str) -> "pypdf.PdfReader":
     if reader.is_encrypted and not reader.decrypt(password):
         raise ValueError("the password does not open it for pypdf")
     return reader
+
+
+def _highest_level(reader: "pypdf.PdfReader") -> list[tuple[str, int]]:
+    """A nested list is the level below the entry before it."""
+    entries: list[Any] = reader.outline
+    while sum(not isinstance(entry, list) for entry in entries) < 2:
+        below = [entry for entry in entries if isinstance(entry, list)]
+        if not below:
+            return []
+        entries = below[0]
+    found = []
+    for entry in entries:
+        page = None if isinstance(entry, list) else reader.get_destination_page_number(entry)
+        if page is not None and page >= 0:
+            found.append((str(entry.title), page))
+    return found
 
 
 def _in_one_line(message: str) -> str:

@@ -29,8 +29,17 @@ def profiles_folder() -> Path:
 
 def calibrations_folder() -> Path:
     """Measured speeds of this machine; made again whenever they are missing."""
+    return _cache_folder() / "calibrations"
+
+
+def summaries_folder() -> Path:
+    """Finished parts of summaries that are not finished yet, one file per summary."""
+    return _cache_folder() / "summaries"
+
+
+def _cache_folder() -> Path:
     if os.environ.get("LCDOC_HOME"):
-        return home_folder() / "calibrations"
+        return home_folder()
     from platformdirs import user_cache_dir
 
-    return Path(user_cache_dir("lcdoc", appauthor=False)) / "calibrations"
+    return Path(user_cache_dir("lcdoc", appauthor=False))

@@ -39,17 +39,18 @@ class Reading:
         on_note: Callable[[str], None] = lambda note: None,
         host: Host | None = None,
         tokens: TokenizedDocument | None = None,
+        prompt: Prompt | None = None,
     ) -> None:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
         otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
-        documents, where they are known. Raises DoesNotFitError before any weights are loaded where the documents are
-        longer than the model's window."""
+        documents, where they are known. prompt: what stands around documents and questions. Raises DoesNotFitError
+        before any weights are loaded where the documents are longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._checker = Checker(documents)
         self._has_turns = False
         host = host or Host(settings)
-        self._prompt = Prompt.from_tokenizer(host.tokenizer)
+        self._prompt = prompt or Prompt.from_tokenizer(host.tokenizer)
         self.tokens = tokens or tokenize(host.tokenizer, documents)
         if not self.tokens.token_ids:
             raise DocumentError("the document holds no text that the model can read")
@@ -127,11 +128,13 @@ class Reading:
         on_text: Callable[[str], None],
         *,
         keep_turn: bool = False,
+        until: Callable[[str], bool] = lambda text: False,
     ) -> Answer:
         """Answers one question; on_text hears the answer as it is made, whole characters only.
 
         keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer
-        with finish_reason "interrupted", and its turn is forgotten. Raises UsageError for a question without
+        with finish_reason "interrupted", and its turn is forgotten. until: hears the answer so far, and tells whether
+        that is enough of it. Raises UsageError for a question without
         room in the window.
         """
         self.read()
@@ -154,6 +157,8 @@ class Reading:
                 if piece := stream.push(token_id):
                     pieces.append(piece)
                     on_text(piece)
+                    if until("".join(pieces)):
+                        return
 
         try:
             while not succeeds(answer_on):

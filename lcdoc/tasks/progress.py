@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class Progress:
     """One moment of the work.
 
-    phase: "parse", "load", "read", "reread" (of a document read in parts, what bears on a question) or "answer".
+    phase: "parse", "load", "read", "reread" (of a document read in parts, what bears on a question), "answer", "map"
+    (a document's parts are summarized) or "merge" (their summaries are).
     tokens_done of tokens_total (0 when unknown) in this phase; tokens_per_s over the phase so far.
     kv_bytes: keys and values held. memory_bytes: the process's RSS, or the CUDA device's reserved bytes;
     budget_bytes: what it has to stay under, 0 before the plan is made.

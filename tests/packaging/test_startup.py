@@ -19,7 +19,9 @@ HEAVY = {
 READERS = {"pypdf", "pypdfium2", "mammoth", "selectolax", "charset_normalizer"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ask", "--help"], ["models", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["ask", "--help"], ["summarize", "--help"], ["models", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path, cli_env: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lcdoc", *arguments],
