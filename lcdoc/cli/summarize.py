@@ -76,6 +76,8 @@ def summarize_command(
     weights: options.Weights = None,
     budget: options.Budget = None,
     chunk_tokens: options.ChunkTokens = None,
+    store: options.Store = None,
+    max_size: options.MaxSize = None,
     pages: options.Pages = None,
     password: options.Password = None,
     json: options.Json = False,
@@ -105,6 +107,8 @@ def summarize_command(
         weights=weights,
         budget=budget,
         chunk_tokens=chunk_tokens,
+        store=store,
+        max_size=max_size,
     )
     form = "json" if json else form or "text"
     return summarize(Request(expand_sources(files), settings, wish, form, pages, password, restart))
@@ -146,6 +150,7 @@ def summarize(request: Request) -> int:
 def _summarizer(
     request: Request, documents: Sequence[Document], units: Mapping[str, str], display: Display
 ) -> "Summarizer":
+    from lcdoc.tasks.storing import open_store
     from lcdoc.tasks.summarize.summarize import Summarizer
 
     return Summarizer(
@@ -156,6 +161,7 @@ def _summarizer(
         on_note=display.say,
         on_part=_PartLines(display, units),
         restart=request.restart,
+        store=open_store(request.settings.storing),
     )
 
 
