@@ -73,17 +73,18 @@ Fusion = Annotated[
 SinkSize = Annotated[int | None, typer.Option(help="First tokens that a streaming head keeps.")]
 RecentSize = Annotated[int | None, typer.Option(help="Last tokens that a streaming head keeps.")]
 ChunkTokens = Annotated[int | None, typer.Option(help="Tokens read at once.")]
-def _on_or_off(text: str) -> bool:
-    if text not in ("on", "off"):
+
+
+def _on_or_off(text: str | None) -> bool | None:
+    if text not in (None, "on", "off"):
         raise typer.BadParameter(f"{text!r} is not on or off")
-    return text == "on"
+    return None if text is None else text == "on"
 
 
 Store = Annotated[
-    bool | None,
+    str | None,  # which becomes a bool
     typer.Option(
-        "--store",
-        parser=_on_or_off,
+        callback=_on_or_off,
         metavar="on|off",
         help="Keep what was read on this disk, so that the next question about the document needs no reading. It holds "
         "the document's content.",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lcdoc.store.store import Store
 
 STORE_HELP = (
-    "Look after what is kept of documents that were read. It holds their content: whoever can read these files can work "
-    "out the text."
+    "Look after what is kept of documents that were read. It holds their content: whoever can read these files can "
+    "work out the text."
 )
 
 Name = Annotated[str, typer.Argument(metavar="FILE", help="A document as `lcdoc store list` names it.")]

@@ -182,7 +182,9 @@ class DocumentCache(Cache):
         tensors = {}
         for layer in self.layers:
             for index, (_, buffer) in enumerate(layer.buffers):
-                assert not isinstance(buffer, EvictingBuffer), "what is dropped depends on more than these tokens"
+                assert not isinstance(buffer, EvictingBuffer), (
+                    "what is dropped depends on more than these tokens"
+                )
                 for name, tensor in buffer.gained(start).items():
                     tensors[f"{layer.layer_idx}.{index}.{name}"] = tensor
         return tensors

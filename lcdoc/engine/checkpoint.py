@@ -1,4 +1,4 @@
-"""What a chunk of tokens has left in a cache, so that it can be kept elsewhere and put back without reading it again."""
+"""What a chunk of tokens has left in a cache, so that it can be kept elsewhere and put back without a reading."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +32,9 @@ class LayerForm:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """layers: the cache's, in order, None for one that holds nothing. tensors: what each buffer gained, by names of the cache's own, and the logits
-    after the last token under LOGITS. They may be views into the cache, or read only when asked for."""
+    """layers: the cache's, in order, None for one that holds nothing. tensors: what each buffer gained, by names of the
+    cache's own, and the logits after the last token under LOGITS. They may be views into the cache, or read only when
+    asked for."""
 
     layers: tuple[LayerForm | None, ...]
     tensors: Mapping[str, torch.Tensor]

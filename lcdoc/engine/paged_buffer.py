@@ -91,7 +91,7 @@ class PagedBuffer:
     def gained(self, start: int) -> dict[str, torch.Tensor]:
         """What the tokens from `start` on have left: pages that became full, and all of the tail."""
         sinks = slice(min(start, SINK_TOKENS), min(self.seen_tokens, SINK_TOKENS))
-        gained = {}
+        gained: dict[str, torch.Tensor] = {}
         for name, store, sink, tail in self._stores():
             pages = store.pages(_num_pages(start), self._num_pages)
             gained |= {f"{name}_{part}": tensor for part, tensor in pages.items()}

@@ -38,7 +38,8 @@ class PartReader:
         """For each question, the share of its attention that each token of the part has, [len(part_ids)].
 
         questions: the token ids of each. on_chunk hears tokens of the part read, and bytes of keys and values. The
-        cache is gone afterwards. checkpoints: keeps the part, and spares reading what it has. Raises AllocationFailed where memory is refused."""
+        cache is gone afterwards. checkpoints: keeps the part, and spares reading what it has. Raises AllocationFailed
+        where memory is refused."""
         reader = Reader(
             self.model, HeadSplit.exact(), capacity_tokens=self.capacity_tokens, chunk_tokens=chunk_tokens
         )

@@ -51,7 +51,7 @@ def _pieces(header: bytes, tensors: Mapping[str, "torch.Tensor"]) -> Iterator[by
     for tensor in tensors.values():
         if tensor.numel():
             flat = tensor.detach().cpu().contiguous().reshape(-1)
-            yield memoryview(flat.view(torch.uint8).numpy())
+            yield flat.view(torch.uint8).numpy().data
 
 
 class BlockFile(Mapping[str, "torch.Tensor"]):

@@ -55,4 +55,6 @@ def list_stored(blocks: Iterable[Block]) -> tuple[list[Stored], list[tuple[Block
 
 def named(stored: Sequence[Stored], name: str) -> list[Stored]:
     """Those of this document, or of several with it among them; by its full name or the last part of its path."""
-    return [one for one in stored if any(name in (source, source.rsplit("/", 1)[-1]) for source in one.sources)]
+    return [
+        one for one in stored if any(name in (source, source.rsplit("/", 1)[-1]) for source in one.sources)
+    ]

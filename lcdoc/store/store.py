@@ -62,7 +62,7 @@ class Store:
         path = self.path_of(key, parent)
         try:
             block = BlockFile(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise DamagedBlock(f"it can't be read: {error.strerror}") from error

@@ -176,9 +176,7 @@ class PartsReading:
         """The answer over the excerpt, as one over the documents. The first one after a sweep pays for it."""
         parts, steps = self._plan.num_parts, self._sweep.steps
         from_store = self.tokens_from_store
-        receipt = parts_receipt(
-            answer.receipt, self.documents, self.tokens, chosen, parts, steps, from_store
-        )
+        receipt = parts_receipt(answer.receipt, self.documents, self.tokens, chosen, parts, steps, from_store)
         read_s = self._sweep.seconds + answer.timing.prefill_s
         unpaid_s, self._paid_s = self._sweep.seconds - self._paid_s, self._sweep.seconds
         timing = replace(

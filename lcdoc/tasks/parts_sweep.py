@@ -38,8 +38,8 @@ class PartsSweep:
         on_note: Callable[[str], None],
         store: Store | None = None,
     ) -> None:
-        """weights: how they are stored. heads: those whose attention tells. store: what is read is kept there, each part
-        by itself, and what is there already is not read again."""
+        """weights: how they are stored. heads: those whose attention tells. store: each part is kept there by itself,
+        and those that are there already are not read again."""
         self._host, self._weights, self._tokens_of_part, self._plan = host, weights, plan.tokens, plan.part
         self._heads, self._prompt, self._tokens = heads, prompt, tokens
         self._observer, self._on_note = observer, on_note

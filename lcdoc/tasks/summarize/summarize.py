@@ -51,9 +51,10 @@ class Summarizer:
         restart: bool = False,
         store: Store | None = None,
     ) -> None:
-        """store: what is read is kept there, a part until its summary is finished. on_part hears of each part that is done: how many are, of how many, and where it stands. restart: forgets
-        what an earlier run saved. Raises DoesNotFitError where nothing can be read within the budget, DocumentError for
-        documents without text, UsageError for a wish that can't be had of this model."""
+        """on_part hears of each part that is done: how many are, of how many, and where it stands. restart: forgets
+        what an earlier run saved. store: what is read is kept there, a part until its summary is finished. Raises
+        DoesNotFitError where nothing can be read within the budget, DocumentError for documents without text,
+        UsageError for a wish that can't be had of this model."""
         self.documents, self._wish = tuple(documents), wish
         self._observer, self._on_part = observer, on_part
         self._settings = part_settings(settings)
