@@ -341,6 +341,7 @@ def test_two_at_once_share_a_store(
         "--json",
     ]
     command = ["ask", "other.txt", QUESTION, *options]
+    alone = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path)
     with ThreadPoolExecutor(1) as pool:
         shared = Store(Path(cli_env["LCDOC_HOME"]) / "store", limit)
         command += ["--max-size", f"{limit}B"]
@@ -348,7 +349,6 @@ def test_two_at_once_share_a_store(
         while not other.done():
             assert same(whole, ask(shared))
     assert other.result().returncode == 0, other.result().stderr
-    alone = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path)
     answers = [json.loads(done.stdout)["answer"] for done in (other.result(), alone)]
     assert answers[0] == answers[1]
     assert 0 < shared.size_bytes <= limit
