@@ -38,7 +38,6 @@ class Chain:
         self._way = hashlib.sha256(json.dumps(way, sort_keys=True).encode()).hexdigest()
         self._parent, self._seen_tokens = ROOT, 0
         self._keys: list[str] = []
-        self._written: list[str] = []
         self._loads = self._saves = self._whole = True
         self.tokens_loaded = self.tokens_stored = 0
 
@@ -71,9 +70,9 @@ class Chain:
         self._loads = self._saves = False
 
     def forget(self) -> None:
-        """Removes what was written, but for what others depend on by now."""
+        """Removes all of it, but for what others depend on by now."""
         try:
-            self._store.remove(self._written)
+            self._store.remove(self._keys)
         except OSError as error:
             self._on_note(f"{self._store.folder}: blocks can't be removed ({error.strerror or error})")
 
@@ -95,7 +94,6 @@ class Chain:
                 f"reading goes on without"
             )
             return False
-        self._written.append(key)
         if first:
             self._on_note(WARNING.format(folder=self._store.folder, limit=self._store.limit_bytes))
         return True
