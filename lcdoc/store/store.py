@@ -98,6 +98,7 @@ class Store:
                 blocks = self.blocks()
                 if parent != ROOT and parent not in {block.key for block in blocks}:
                     raise NotStored("what it depends on was removed meanwhile")
+                self._remove_stale()
                 others = [block for block in blocks if block.key != key]
                 self._make_room(new.stat().st_size, others, {*kept, parent})
         except OSError as error:
@@ -132,6 +133,7 @@ class Store:
             blocks = self.blocks()
             others = {block.key for block in blocks} - set(keys)
             gone = self._remove(leaves_first(blocks, kept=others))
+            self._remove_stale()
         return len(gone), sum(gone)
 
     def _make_room(self, size_bytes: int, blocks: Sequence[Block], kept: Collection[str]) -> None:
@@ -156,6 +158,7 @@ class Store:
         return sizes
 
     def _remove_stale(self) -> list[int]:
+        """What killed processes left of blocks; returns the sizes."""
         sizes = []
         for path in self.folder.glob(".*.safetensors-*"):
             stat = path.stat()

@@ -153,6 +153,9 @@ def test_pruning_removes_what_can_not_be_reached_and_what_killed_processes_left(
     os.utime(old, (time.time() - 3600,) * 2)
     assert store.prune()[0] == 3
     assert numbers(store) == {4} and not old.exists() and new.exists()
+    os.utime(new, (time.time() - 3600,) * 2)
+    put(store, 4)
+    assert not new.exists()
     assert store.prune(limit_bytes=0)[0] == 1
     assert numbers(store) == set()
 
