@@ -152,7 +152,7 @@ def test_the_receipt_counts_what_came_from_the_store(ask: Run, json_schema: Call
     assert last["tokens_stored"] == last["tokens_total"]
 
 
-@pytest.mark.parametrize("lines", [90, 400], ids=["at once", "in parts"])
+@pytest.mark.parametrize("lines", [90, 240], ids=["at once", "in parts"])
 def test_an_interrupted_summary_goes_on_within_what_it_was_reading(
     lines: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,8 @@ import pytest
 from lcdoc.store.store import Store
 
 QUESTION = "Where did the boat go?"
-KILLS, CHUNK = 6, 64
-FIRST_S, LAST_S = 0.02, 0.6  # after the plan
+KILLS, CHUNK = 4, 64
+FIRST_S, LAST_S = 0.02, 0.4  # after the plan
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def test_every_restart_goes_on_and_nothing_is_lost_or_read_twice(
     cli_env: dict[str, str],
 ) -> None:
     lines = (
-        f"On day {day} boat {day * 37 % 101} left the harbour for island {day}." for day in range(1, 400)
+        f"On day {day} boat {day * 37 % 101} left the harbour for island {day}." for day in range(1, 300)
     )
     (tmp_path / "boats.txt").write_text("\n".join(lines), encoding="utf-8")
     options = [
@@ -84,7 +84,7 @@ def test_every_restart_goes_on_and_nothing_is_lost_or_read_twice(
         reported = max([reported, *stored])
         # The head's tokens are in the first block and not counted as the document's.
         assert len(files) * CHUNK >= reported
-    assert killed >= 3
+    assert killed >= 2
     last = warm_lcdoc.run(command, "", cli_env, tmp_path)
     whole = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path)
     answers = [json.loads(done.stdout.splitlines()[-1])["answer"] for done in (last, whole)]
@@ -92,7 +92,7 @@ def test_every_restart_goes_on_and_nothing_is_lost_or_read_twice(
     receipts = [answer["receipt"] for answer in answers]
     total = receipts[0]["tokens_total"]
     assert receipts[0]["tokens_from_store"] >= reported > 0 and receipts[1]["tokens_from_store"] == 0
-    assert receipts[0]["tokens_read"] == receipts[1]["tokens_read"] == total > 6000
+    assert receipts[0]["tokens_read"] == receipts[1]["tokens_read"] == total > 4000
     assert f"{receipts[0]['tokens_from_store']:,} of {total:,} tokens came from the store" in last.stderr
     again = warm_lcdoc.run(command, "", cli_env, tmp_path)
     answer = json.loads(again.stdout.splitlines()[-1])["answer"]
