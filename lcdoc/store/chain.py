@@ -51,7 +51,11 @@ class Chain:
                 return False
             with block:
                 take(Checkpoint(_forms(block.about["layers"]), block))
-        except (DamagedBlock, OSError) as error:
+        except OSError as error:
+            self._loads = False
+            self._on_note(f"{self._store.folder}: not read from ({error.strerror or error})")
+            return False
+        except DamagedBlock as error:
             path = self._store.path_of(key, self._parent)
             self._on_note(
                 f"{path}: not used, {error}; its {len(token_ids):,} tokens are read again and stored anew"

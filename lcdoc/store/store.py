@@ -58,14 +58,12 @@ class Store:
 
     def open(self, key: str, parent: str) -> BlockFile | None:
         """The block, whole and used from now on; None where there is none. Raises DamagedBlock for one that is not
-        what it should be."""
+        what it should be, OSError where the folder or the disk refuses."""
         path = self.path_of(key, parent)
         try:
             block = BlockFile(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            raise DamagedBlock(f"it can't be read: {error.strerror}") from error
         try:
             check(block, key, parent)
         except BaseException:

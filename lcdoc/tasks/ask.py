@@ -318,7 +318,7 @@ class Reading:
     def _report(self, phase: str, done: int, total: int, started: float) -> None:
         elapsed = time.perf_counter() - started
         # The first token of an answer starts the clock: it belongs to the reading of the question.
-        timed = done - 1 if phase == "answer" else done
+        timed = done - 1 if phase == "answer" else done - self.tokens_from_store
         rate = timed / elapsed if elapsed and timed else 0.0
         kv_bytes = self._reader.cache.nbytes
         memory_bytes, budget_bytes = self._meter.now_bytes(), self._plan.budget_bytes

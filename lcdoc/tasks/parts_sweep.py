@@ -132,7 +132,7 @@ class PartsSweep:
 
     def _report(self, started: float, kv_bytes: int) -> None:
         elapsed = time.perf_counter() - started
-        rate = self.tokens_read / elapsed if elapsed else 0.0
+        rate = (self.tokens_read - self.tokens_from_store) / elapsed if elapsed else 0.0
         done, total = self.tokens_read, len(self._tokens.token_ids)
         memory_bytes = self._host.meter.now_bytes()
         budget_bytes = self._plan.budget_bytes

@@ -57,7 +57,7 @@ def open_chain(
     read are the document's."""
     way = {
         "format": FORMAT,
-        "made by": _versions(),
+        "made by": _makers(host.device.type),
         "model": _files_sha256(host.files),
         "computed": [host.device.type, host.dtype_name, stored_weights(weights, host.dtype)],
         "stored": kv_dtype,
@@ -72,12 +72,13 @@ def open_chain(
     return Chain(store, way, about, counted, on_note)
 
 
-def _versions() -> list[str]:
-    """Other versions may compute other numbers."""
+def _makers(device: str) -> list[str]:
+    """Others may compute other numbers."""
     import torch
     import transformers
 
-    return [torch.__version__, transformers.__version__]
+    makers = [torch.__version__, transformers.__version__]
+    return [*makers, torch.backends.cpu.get_cpu_capability()] if device == "cpu" else makers
 
 
 def _files_sha256(files: ModelFiles) -> list[str]:

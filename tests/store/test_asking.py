@@ -250,6 +250,20 @@ def test_a_folder_that_can_not_be_made_is_said_and_no_more(
     assert len(notes) == 1 and "nothing more is stored after 0 tokens" in notes[0]
 
 
+def test_a_store_that_refuses_is_said_once(
+    ask: Callable[..., Asked], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, notes = ask(store), list[str]()
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lcdoc.store.store.BlockFile", refuse)
+        assert same(first, ask(store, notes=notes))
+    assert notes == [f"{store.folder}: not read from (Permission denied)"]
+
+
 def test_a_read_only_folder_is_read_from(
     ask: Callable[..., Asked], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
