@@ -79,3 +79,22 @@ def test_every_restart_goes_on_and_nothing_is_lost_or_read_twice(
         written = {block.path.name: block.path.stat().st_ino for block in store.blocks()}
         assert files.items() <= written.items(), "a block is gone, or was written twice"
         files = written
+        events = [json.loads(line) for line in done.stdout.splitlines() if line.endswith("}")]
+        stored = [event["tokens_stored"] for event in events if event["event"] == "prefill"]
+        reported = max([reported, *stored])
+        # The head's tokens are in the first block and not counted as the document's.
+        assert len(files) * CHUNK >= reported
+    assert killed >= 2
+    last = warm_lcdoc.run(command, "", cli_env, tmp_path)
+    whole = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path)
+    answers = [json.loads(done.stdout.splitlines()[-1])["answer"] for done in (last, whole)]
+    assert answers[0]["answer"] == answers[1]["answer"]
+    receipts = [answer["receipt"] for answer in answers]
+    total = receipts[0]["tokens_total"]
+    assert receipts[0]["tokens_from_store"] >= reported > 0 and receipts[1]["tokens_from_store"] == 0
+    assert receipts[0]["tokens_read"] == receipts[1]["tokens_read"] == total > 4000
+    assert f"{receipts[0]['tokens_from_store']:,} of {total:,} tokens came from the store" in last.stderr
+    again = warm_lcdoc.run(command, "", cli_env, tmp_path)
+    answer = json.loads(again.stdout.splitlines()[-1])["answer"]
+    assert answer["receipt"]["tokens_from_store"] == total
+    assert answer["answer"] == answers[1]["answer"]
