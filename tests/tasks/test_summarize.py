@@ -347,7 +347,7 @@ def test_what_is_refused_is_refused_in_one_line_before_loading(
 def test_text_and_markdown_carry_pages_and_no_escapes(call_lcdoc, tiny, write_book, monkeypatch):
     def write(self, documents, request, words, max_tokens, observer):
         return Draft(
-            "- The \x1b[31mcopper* was\u202e [sold](http://x) for gold.\n- Winds turned warm again.",
+            "- The \x1b[mcopper* was\u202e [sold](http://x) for gold.\n- Winds turned warm again.",
             False,
             False,
         )
