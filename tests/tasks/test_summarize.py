@@ -370,8 +370,8 @@ def test_text_and_markdown_carry_pages_and_no_escapes(call_lcdoc, tiny, write_bo
 @pytest.mark.model
 def test_the_default_model_summarizes_in_parts_within_its_budget(run_lcdoc, json_schema, user_folders):
     letter = Path(__file__).parents[2] / "samples" / "frankenstein-letter-1.txt"
-    text = letter.read_text("utf-8")[:3_000]
-    words = ("summarize", "-", "--budget", "2GB", "--part-tokens", "400", "--length", "50", "--json")
+    text = letter.read_text("utf-8")[:1_800]
+    words = ("summarize", "-", "--budget", "2GB", "--part-tokens", "300", "--length", "50", "--json")
     done = run_lcdoc(*words, input=text)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
