@@ -8,7 +8,8 @@ import torch
 
 from lcdoc.engine.memory import AllocationFailed, release_unused
 from lcdoc.errors import DoesNotFitError
-from lcdoc.fusion import attention, lexical
+from lcdoc.fusion import attention
+from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.part_reader import PartReader
 from lcdoc.fusion.ranking import fuse
 from lcdoc.fusion.spans import Span
@@ -40,6 +41,7 @@ class PartsSweep:
         self._observer, self._on_note = observer, on_note
         self._parts = cut(plan, tokens)
         self.spans = list(chain.from_iterable(self._parts))
+        self._words = WordIndex([span.text for span in self.spans])
         self.tokens_read = self.tokens_swept = 0
         self.seconds = 0.0
         host.load(weights, self._plan.rung.offloaded_layers)
@@ -60,9 +62,8 @@ class PartsSweep:
             null_mass, *masses = self._read(part, probes, started)
             for scores, mass in zip(paid, masses, strict=True):
                 scores += attention.score(part, mass, null_mass)
-        texts = [span.text for span in self.spans]
         fused = [
-            fuse(scores, lexical.score(question, texts))
+            fuse(scores, self._words.scores(question))
             for question, scores in zip(questions, paid, strict=True)
         ]
         self.tokens_swept += self.tokens_read

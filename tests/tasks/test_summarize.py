@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from lcdoc.cli.summary_text import places_of
 from lcdoc.config import ReadSettings
 from lcdoc.documents import load_document
 from lcdoc.models.folders import summaries_folder
 from lcdoc.tasks.summarize.draft import Draft
 from lcdoc.tasks.summarize.narrator import Narrator
 from lcdoc.tasks.summarize.summarize import Summarizer, summarize
+from lcdoc.tasks.summarize.summary import Place
 from lcdoc.tasks.summarize.wish import Wish
 
 WINDOW = 768
@@ -383,3 +385,8 @@ def test_the_default_model_summarizes_in_parts_within_its_budget(run_lcdoc, json
     assert section["written_by"] == "model" and len(section["text"].split()) >= 4
     assert (section["first_page"], section["last_page"]) == (1, receipt["pages_total"])
     assert all(evidence["quote"] in " ".join(text.split()) for evidence in section["evidence"])
+
+
+def test_a_place_is_told_once_however_many_of_its_stretches_are_missing():
+    places = [Place("a.txt", page, page, f"lines {page}", f"lines {page}") for page in (1, 1, 2, 1)]
+    assert places_of(places, {"a.txt": "lines"}) == "lines 1; lines 2"
