@@ -12,15 +12,14 @@ from lcdoc.calibrate.exam import NUM_PLANTED, Exam, Score
 from lcdoc.calibrate.rescale import Rescale
 from lcdoc.calibrate.trials import Trials
 from lcdoc.config import ReadSettings
-from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import Extension, extend_positions, rotary_dim
 from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.evaluate.haystack import BOOKS, Haystack
 from lcdoc.evaluate.report import new_report
-from lcdoc.models import choose_device, choose_dtype, load_config, load_model, load_tokenizer, resolve
 from lcdoc.tasks.extending import check_windows
+from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import own_profile, user_profile_path, weights_sha256
 from lcdoc.tasks.progress import Observer, Progress, silent
 
@@ -80,8 +79,8 @@ class Search:
     def __init__(self, settings: ReadSettings, goal: Goal) -> None:
         """Raises UsageError and ModelError where the model or the lengths don't suit, DocumentError where the book
         can't be read."""
-        self._settings, self.goal, self._files = settings, goal, resolve(settings.model)
-        self._config = load_config(self._files)
+        self._settings, self.goal, self._host = settings, goal, Host(settings)
+        self._files, self._config = self._host.files, self._host.config
         self._window = int(self._config.get_text_config().max_position_embeddings)
         self.length_tokens = goal.length_tokens or 2 * self._window
         if self.length_tokens <= self._window:
@@ -90,14 +89,13 @@ class Search:
                 f"nothing needs rescaling; choose a greater one"
             )
         self._check_model()
-        tokenizer = load_tokenizer(self._files)
+        tokenizer = self._host.tokenizer
         self._book = Haystack.open(goal.book, tokenizer)
         self._other = Haystack.open(next(book for book in BOOKS if book != goal.book), tokenizer)
         self.exam = self._exam(self._book, goal.text_tokens, goal.needles, goal.seed)
         held_out_tokens = goal.held_out_tokens or self.length_tokens
         self.held_out_exam = self._exam(self._other, held_out_tokens, NUM_PLANTED, goal.seed + 1)
         self.trials = Trials()
-        self._model: Any = None
 
     @property
     def path(self) -> Path:
@@ -210,8 +208,7 @@ class Search:
         """What a checkpoint must agree with; a search may go on for more evaluations than it was begun for."""
         goal = {name: value for name, value in asdict(self.goal).items() if name != "evaluations"}
         own = {"length_tokens": self.length_tokens, "model": self._files.name, "model_sha256": self._sha256}
-        dtype = choose_dtype(self._settings.dtype, choose_device(self._settings.device))
-        return goal | own | {"dtype": str(dtype).removeprefix("torch.")}
+        return goal | own | {"dtype": self._host.dtype_name}
 
     @cached_property
     def _sha256(self) -> str:
@@ -219,8 +216,7 @@ class Search:
 
     def _check_model(self) -> None:
         """Raises UsageError or ModelError for a model that LongRoPE or a seed doesn't suit."""
-        shape = ModelShape.from_config(self._config, 0, choose_dtype("auto", choose_device("cpu")))
-        check_windows(shape, METHOD)
+        check_windows(ModelShape.from_config(self._config, 0, self._host.dtype), METHOD)
         text = self._config.get_text_config()
         for method in SEEDS:
             self._extension(method)
@@ -237,12 +233,7 @@ class Search:
         )
 
     def _load(self) -> Any:
-        if self._model is None:
-            own = self._settings
-            self._model = load_model(
-                self._files, device=own.device, dtype=own.dtype, attn_implementation=register()
-            )
-        return self._model
+        return self._host.load(self._settings.weights, offloaded_layers=0)
 
     def _extension(self, method: str, found: Rescale | None = None) -> Extension:
         rope = None if found is None else found.rope

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from lcdoc.cli.footnotes import footnotes, markdown_footnotes, marked
 from lcdoc.cli.sanitize import Sanitizer, clean
@@ -15,29 +15,33 @@ from lcdoc.tasks.progress import Progress
 ESCAPED_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Writer(Protocol):
-    """Hears what happens, in order, for each question: text pieces, then the answer."""
-
-    def plan(self, plan: PlanSummary) -> None: ...
-    def progress(self, progress: Progress) -> None: ...
-    def text(self, piece: str) -> None: ...
-    def answer(self, answer: Answer) -> None: ...
-    def close(self) -> None: ...
-
-
-class TextWriter:
-    """The answers' text as it is made, cleaned for a terminal, with footnotes under each; a blank line between two
-    answers."""
-
-    def __init__(self) -> None:
-        self._num_answers = 0
-        self._begin()
+class Writer:
+    """Hears what happens, in order, for each question: text pieces, then the answer. Each kind of writer prints what
+    concerns it."""
 
     def plan(self, plan: PlanSummary) -> None:
         return
 
     def progress(self, progress: Progress) -> None:
         return
+
+    def text(self, piece: str) -> None:
+        return
+
+    def answer(self, answer: Answer) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class TextWriter(Writer):
+    """The answers' text as it is made, cleaned for a terminal, with footnotes under each; a blank line between two
+    answers."""
+
+    def __init__(self) -> None:
+        self._num_answers = 0
+        self._begin()
 
     def text(self, piece: str) -> None:
         self._write(self._sanitizer.feed(piece))
@@ -50,9 +54,6 @@ class TextWriter:
                 _emit("\n" + "".join(f"{note}\n" for note in footnotes(answer.citations)))
         self._num_answers += 1
         self._begin()
-
-    def close(self) -> None:
-        return
 
     def _begin(self) -> None:
         self._sanitizer, self._started, self._space = Sanitizer(), False, ""
@@ -72,20 +73,11 @@ class TextWriter:
         _emit(visible)
 
 
-class MarkdownWriter:
+class MarkdownWriter(Writer):
     """The answers with footnotes in Markdown, each once it is whole, as its marks stand within it."""
 
     def __init__(self) -> None:
         self._num_notes = self._num_answers = 0
-
-    def plan(self, plan: PlanSummary) -> None:
-        return
-
-    def progress(self, progress: Progress) -> None:
-        return
-
-    def text(self, piece: str) -> None:
-        return
 
     def answer(self, answer: Answer) -> None:
         first, citations = self._num_notes + 1, answer.citations
@@ -95,25 +87,13 @@ class MarkdownWriter:
         self._num_notes += len(citations)
         self._num_answers += 1
 
-    def close(self) -> None:
-        return
 
-
-class JsonWriter:
+class JsonWriter(Writer):
     """One object: the answer, or several under "answers"."""
 
     def __init__(self, num_questions: int) -> None:
         self._several = num_questions > 1
         self._answers: list[Answer] = []
-
-    def plan(self, plan: PlanSummary) -> None:
-        return
-
-    def progress(self, progress: Progress) -> None:
-        return
-
-    def text(self, piece: str) -> None:
-        return
 
     def answer(self, answer: Answer) -> None:
         self._answers.append(answer)
@@ -126,7 +106,7 @@ class JsonWriter:
             _emit(json_text(whole, indent=2) + "\n")
 
 
-class JsonlWriter:
+class JsonlWriter(Writer):
     """Events plan, prefill, token, citation and done; "question" counts the questions from 0."""
 
     def __init__(self) -> None:
@@ -149,9 +129,6 @@ class JsonlWriter:
             self._event("citation", question=self._question, citation=asdict(citation))
         self._event("done", question=self._question, answer=answer.to_json())
         self._question += 1
-
-    def close(self) -> None:
-        return
 
     def _event(self, event: str, **values: Any) -> None:
         _emit(json_text({"event": event, **values}) + "\n")

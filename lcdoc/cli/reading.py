@@ -15,36 +15,31 @@ def _parameters(default: bool | None, **kinds: Any) -> list[Parameter]:
 
 
 MODEL = _parameters(None, model=options.Model)
-READING = _parameters(
+PLACE = _parameters(None, device=options.Device, dtype=options.Dtype)
+HEADS = _parameters(
     None,
-    device=options.Device,
-    dtype=options.Dtype,
     profile=options.Profile,
     streaming=options.Streaming,
     sink_size=options.SinkSize,
     recent_size=options.RecentSize,
-    chunk_tokens=options.ChunkTokens,
 )
+WEIGHTS = _parameters(None, weights=options.Weights)
+BUDGET = _parameters(None, budget=options.Budget)
+CHUNKS = _parameters(None, chunk_tokens=options.ChunkTokens)
+READING = [*PLACE, *HEADS, *CHUNKS]
 EXTENDING = _parameters(None, extend=options.Extend)
-DOCUMENT_READING = _parameters(
-    None,
-    device=options.Device,
-    dtype=options.Dtype,
-    weights=options.Weights,
-    mode=options.Mode,
-    budget=options.Budget,
-    kv_dtype=options.KvDtype,
-    evict=options.Evict,
-    keep=options.Keep,
-    extend=options.Extend,
-    fusion=options.Fusion,
-    profile=options.Profile,
-    streaming=options.Streaming,
-    sink_size=options.SinkSize,
-    recent_size=options.RecentSize,
-    chunk_tokens=options.ChunkTokens,
-    max_new_tokens=options.MaxNewTokens,
-)
+DOCUMENT_READING = [
+    *PLACE,
+    *WEIGHTS,
+    *_parameters(None, mode=options.Mode),
+    *BUDGET,
+    *_parameters(None, kv_dtype=options.KvDtype, evict=options.Evict, keep=options.Keep),
+    *EXTENDING,
+    *_parameters(None, fusion=options.Fusion),
+    *HEADS,
+    *CHUNKS,
+    *_parameters(None, max_new_tokens=options.MaxNewTokens),
+]
 SAMPLING = _parameters(None, temperature=options.Temperature, top_p=options.TopP, seed=options.Seed)
 STORING = _parameters(None, store=options.Store, max_size=options.MaxSize)
 # Of a command's own options, those of what it prints; they come behind all others.
@@ -61,6 +56,11 @@ def reading(command: Callable[..., int]) -> Callable[..., int]:
 def extended_reading(command: Callable[..., int]) -> Callable[..., int]:
     """As reading, with --extend: for commands that can read beyond the model's window."""
     return _with_settings(command, [*READING, *EXTENDING])
+
+
+def exact_reading(command: Callable[..., int]) -> Callable[..., int]:
+    """As reading, within a budget and with what is kept of it, for commands that drop nothing of what they read."""
+    return _with_settings(command, [*PLACE, *WEIGHTS, *BUDGET, *CHUNKS, *STORING])
 
 
 def document_reading(command: Callable[..., int]) -> Callable[..., int]:

@@ -14,6 +14,7 @@ from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import bytes_text, clock, count
 from lcdoc.cli.output import json_text
 from lcdoc.cli.places import place_text
+from lcdoc.cli.reading import exact_reading
 from lcdoc.cli.sanitize import clean, clean_line
 from lcdoc.cli.totals import grouped_pages, plan_line
 from lcdoc.config import Settings
@@ -61,8 +62,10 @@ class Request:
     restart: bool
 
 
+@exact_reading
 def summarize_command(
     files: options.Files,
+    settings: Settings,
     length: Length = "medium",
     style: Style = "prose",
     focus: Focus = None,
@@ -70,19 +73,9 @@ def summarize_command(
     method: Method = "hierarchical",
     part_tokens: PartTokens = None,
     restart: Restart = False,
-    model: options.Model = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    weights: options.Weights = None,
-    budget: options.Budget = None,
-    chunk_tokens: options.ChunkTokens = None,
-    store: options.Store = None,
-    max_size: options.MaxSize = None,
     pages: options.Pages = None,
     password: options.Password = None,
     json: options.Json = False,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
 ) -> int:
     """Summarize whole documents, each paragraph, point or chapter with its pages.
 
@@ -98,18 +91,6 @@ def summarize_command(
     if json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} exclude each other; choose one")
     wish = Wish(length, style, focus, method, part_tokens)
-    settings = options.settings_of(
-        quiet=quiet,
-        no_color=no_color,
-        model=model,
-        device=device,
-        dtype=dtype,
-        weights=weights,
-        budget=budget,
-        chunk_tokens=chunk_tokens,
-        store=store,
-        max_size=max_size,
-    )
     form = "json" if json else form or "text"
     return summarize(Request(expand_sources(files), settings, wish, form, pages, password, restart))
 
@@ -213,10 +194,9 @@ def _closing_lines(summary: "Summary", units: Mapping[str, str]) -> list[str]:
     from lcdoc.cli.summary_text import places_of
 
     receipt, coverage, timing, memory = summary.receipt, summary.coverage, summary.timing, summary.memory
-    spoken = f"coverage: {coverage.represented} of {count(coverage.stretches, 'stretch')} represented"
-    spoken = spoken.replace("stretchs", "stretches")
+    spoken = f"coverage: stretches represented {coverage.represented:,} of {coverage.stretches:,}"
     if coverage.missing:
-        spoken += f"; not represented: {places_of(coverage.missing, units)}"
+        spoken += f"; not represented, in all or in part: {places_of(coverage.missing, units)}"
     unread = grouped_pages((page.source, page.reason, page.page) for page in receipt.pages_unread)
     facts = [
         f"read {receipt.tokens_read:,} of {count(receipt.tokens_total, 'token')}, "

@@ -43,7 +43,8 @@ def place_of(place: Section | Place, units: Mapping[str, str], several: bool) ->
 
 
 def places_of(places: Iterable[Place], units: Mapping[str, str]) -> str:
-    return "; ".join(place_of(place, units, len(units) > 1) for place in places)
+    """Several, each told once however many stretches of it there are."""
+    return "; ".join(dict.fromkeys(place_of(place, units, len(units) > 1) for place in places))
 
 
 def _cleaned(text: str, marked: bool) -> str:

@@ -16,6 +16,9 @@ NAMED_HEADING = re.compile(
 # Of a section that was cut for its length.
 CUT_LABEL = re.compile(r", part \d+$")
 
+# What stands before the first chapter.
+BEGINNING = "beginning"
+
 # A heading with fewer words below it is a line of contents or a title page.
 LEAST_WORDS = 30
 
@@ -42,7 +45,7 @@ def chapters_of(document: Document) -> list[Chapter]:
     starts = _in_order(_starts(document))
     if not starts:
         return []
-    starts = [_Start(0, 0, "beginning"), *starts]
+    starts = [_Start(0, 0, BEGINNING), *starts]
     ends = [*starts[1:], _Start(len(document.pages), 0, "")]
     chapters: list[Chapter] = []
     for start, end in zip(starts, ends, strict=True):
@@ -52,7 +55,8 @@ def chapters_of(document: Document) -> list[Chapter]:
             joined = _joined(chapters[-1].document.pages, pages)
             chapters[-1] = replace(chapters[-1], document=replace(document, pages=joined))
         elif words:
-            chapters.append(Chapter(start.title, replace(document, pages=pages)))
+            title = start.title if words >= LEAST_WORDS else BEGINNING
+            chapters.append(Chapter(title, replace(document, pages=pages)))
     return chapters if len(chapters) > 1 else []
 
 

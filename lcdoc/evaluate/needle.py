@@ -8,7 +8,8 @@ from typing import Any
 from lcdoc.config import ReadSettings
 from lcdoc.evaluate.grid import Cell, Grid, Question, score
 from lcdoc.evaluate.haystack import Haystack
-from lcdoc.evaluate.subject import Reply, Sheet, Subject
+from lcdoc.evaluate.reply import Reply
+from lcdoc.evaluate.subject import Sheet, Subject
 from lcdoc.evaluate.suite import Round, Suite
 from lcdoc.evaluate.templates import Needle, draw_needle
 from lcdoc.tasks.progress import Observer

@@ -22,6 +22,7 @@ from lcdoc.evaluate.modes import (
     stock_attention,
     switch,
 )
+from lcdoc.evaluate.reply import Reply
 from lcdoc.evaluate.report import new_report
 from lcdoc.evaluate.whole import WHOLE_MODES, whole_replies
 from lcdoc.models.support import supported_class
@@ -48,18 +49,6 @@ class Sheet:
     capacity_tokens: int
     document: Document | None = None
     asked: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a question came to. prefill_s: until the answer began, for the first question with the reading of the
-    document. kv_bytes: keys and values held when it began. seen: what stood before the model then, in modes that
-    choose it; None for the whole document."""
-
-    text: str
-    prefill_s: float
-    kv_bytes: int
-    seen: str | None = None
 
 
 class Subject:
@@ -201,11 +190,9 @@ class Subject:
     ) -> Iterator[Reply]:
         assert sheet.document is not None, "such a mode reads text"
         switch(self._model, mode)
-        found = whole_replies(
+        yield from whole_replies(
             mode, self._host, self._settings, sheet.document, sheet.asked, answer_tokens, observer
         )
-        for reply in found:
-            yield Reply(reply.text, reply.wait_s, reply.kv_bytes, reply.seen)
 
 
 def _at_once(sheet: Sheet) -> Sheet:

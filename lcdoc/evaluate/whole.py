@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
-from lcdoc.fusion import lexical
+from lcdoc.evaluate.reply import Reply
 from lcdoc.fusion.excerpt import choose, excerpt
+from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
 from lcdoc.tasks.answer import Answer
 from lcdoc.tasks.ask import Reading
@@ -23,17 +24,6 @@ PARTS, WORDS, FIRST = "parts", "words", "first"
 WHOLE_MODES = (PARTS, WORDS, FIRST)
 
 
-@dataclass(frozen=True)
-class WholeReply:
-    """text: the answer. seen: what stood before the model as it was written. wait_s: until it began; the first one's
-    holds the reading of the parts."""
-
-    text: str
-    seen: str
-    wait_s: float
-    kv_bytes: int
-
-
 def whole_replies(
     mode: str,
     host: Host,
@@ -42,7 +32,7 @@ def whole_replies(
     questions: Sequence[str],
     answer_tokens: int,
     observer: Observer,
-) -> Iterator[WholeReply]:
+) -> Iterator[Reply]:
     """An answer to each question, in one of WHOLE_MODES. settings: of the host. Raises what Reading raises."""
     documents = [document]
     if mode == PARTS:
@@ -74,9 +64,9 @@ def whole_replies(
         yield _reply(again.ask(question, Sampling(), lambda text: None), short, waited_s)
 
 
-def _reply(answer: Answer, seen: Sequence[Document], waited_s: float = 0.0) -> WholeReply:
+def _reply(answer: Answer, seen: Sequence[Document], waited_s: float = 0.0) -> Reply:
     text = "\n".join(page.text for document in seen for page in document.pages)
-    return WholeReply(answer.answer.strip(), text, waited_s + answer.timing.ttft_s, answer.memory.kv_bytes)
+    return Reply(answer.answer.strip(), waited_s + answer.timing.ttft_s, answer.memory.kv_bytes, text)
 
 
 def _chosen(
@@ -88,5 +78,5 @@ def _chosen(
     spans = cut_spans(tokens, min(SPAN_TOKENS, room // 2))
     if mode == FIRST:
         return [span for span in spans if span.stop <= room]
-    scores = lexical.score(question, [span.text for span in spans])
+    scores = WordIndex([span.text for span in spans]).scores(question)
     return choose(spans, scores, min(EXCERPT_TOKENS, room))

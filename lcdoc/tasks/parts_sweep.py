@@ -8,7 +8,8 @@ import torch
 
 from lcdoc.engine.memory import AllocationFailed, release_unused
 from lcdoc.errors import DoesNotFitError
-from lcdoc.fusion import attention, lexical
+from lcdoc.fusion import attention
+from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.part_reader import PartReader
 from lcdoc.fusion.ranking import fuse
 from lcdoc.fusion.spans import Span
@@ -45,6 +46,7 @@ class PartsSweep:
         self._observer, self._on_note = observer, on_note
         self._parts = cut(plan, tokens)
         self.spans = list(chain.from_iterable(self._parts))
+        self._words = WordIndex([span.text for span in self.spans])
         self.tokens_read = self.tokens_swept = 0
         self.tokens_from_store = self.tokens_stored = 0  # of those read
         self.not_stored = why_not_stored(plan.part.rung, len(tokens.token_ids)) if store else None
@@ -68,9 +70,8 @@ class PartsSweep:
             null_mass, *masses = self._read(part, probes, started)
             for scores, mass in zip(paid, masses, strict=True):
                 scores += attention.score(part, mass, null_mass)
-        texts = [span.text for span in self.spans]
         fused = [
-            fuse(scores, lexical.score(question, texts))
+            fuse(scores, self._words.scores(question))
             for question, scores in zip(questions, paid, strict=True)
         ]
         self.tokens_swept += self.tokens_read - self.tokens_from_store

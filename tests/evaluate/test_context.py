@@ -227,7 +227,7 @@ def _find(token_ids: list[int], wanted: list[int]) -> int:
 def test_what_does_not_fit_is_refused_before_the_weights_are_loaded(
     make_test: Callable[..., ContextTest], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.tasks.host.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     with pytest.raises(DoesNotFitError, match="the length is 2,049 tokens"):
         make_test(Reaches((2049,)))
     (tmp_path / "short.txt").write_text("It rained. " * 300, encoding="utf-8")

@@ -90,7 +90,7 @@ def test_both_from_end_to_end(run_lcdoc, tiny_model: Path, profile: str, tmp_pat
 def test_without_a_profile_it_is_refused_before_the_weights_are_loaded(
     call_lcdoc, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
 ) -> None:
-    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.tasks.host.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     for suite in ("needle", "context"):
         command = ("eval", suite, "--model", tiny_model, "--lengths", "400", "--json", "result.json")
         result = call_lcdoc(*command, "--mode", f"exact,{mode}")

@@ -252,7 +252,7 @@ def test_an_unfinished_report_says_so(tiny_model: Path) -> None:
 def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.tasks.host.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     with pytest.raises(DoesNotFitError, match="the model's window is 2,048 tokens"):
         NeedleTest(ReadSettings(model=str(tiny_model)), Grid(lengths=(2040,), modes=("stock",)))
 

@@ -134,7 +134,7 @@ def test_a_ratio_is_over_the_windows_read_both_ways() -> None:
 def test_what_does_not_fit_is_refused_before_the_weights_are_loaded(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.tasks.host.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     with pytest.raises(DoesNotFitError, match="the length is 2,049 tokens"):
         PerplexityTest(ReadSettings(model=str(tiny_model)), Stretches(2049))
 

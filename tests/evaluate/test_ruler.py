@@ -228,6 +228,6 @@ def test_a_wrong_plan_is_refused(changes: dict[str, Any], message: str) -> None:
 def test_what_does_not_fit_is_refused_before_the_weights_are_loaded(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.tasks.host.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     with pytest.raises(DoesNotFitError, match="the model's window is 2,048 tokens"):
         RulerTest(ReadSettings(model=str(tiny_model)), RulerPlan(lengths=(2040,), tasks=("single",)))

@@ -193,7 +193,7 @@ def held(tiny_model: Path, tmp_path: Path) -> Path:
 def test_a_result_of_something_else_is_refused_before_the_weights_are_loaded_and_left_alone(
     held: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.tasks.host.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     held.write_text(json.dumps(json.loads(held.read_text(encoding="utf-8")) | changes), encoding="utf-8")
     before = held.read_bytes()
     with pytest.raises(UsageError, match=message):
@@ -273,7 +273,7 @@ def test_nothing_is_loaded_where_nothing_is_left(
 ) -> None:
     model = str(tiny_model)
     run_suite(lambda: needle(model), model, Said(), held, lambda cell: "done")
-    monkeypatch.setattr("lcdoc.evaluate.subject.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr("lcdoc.tasks.host.load_model", lambda *args, **kwargs: pytest.fail("loaded"))
     said = Said()
     assert run_suite(lambda: needle(model), model, said, held, str) is not None
     assert said.lines == [f"{held}: nothing left to measure"]

@@ -12,20 +12,20 @@ from lcdoc.tokens import tokenize
 def test_rare_words_find_a_planted_sentence(tokens):
     texts = [span.text for span in cut_spans(tokens, 100)]
     texts[7] += " The special magic number for copper is 3254257. "
-    scores = lexical.score("What is the special magic number for Copper?", texts)
+    scores = lexical.WordIndex(texts).scores("What is the special magic number for Copper?")
     assert max(range(len(texts)), key=scores.__getitem__) == 7
     assert scores[7] > 2 * sorted(scores)[-2]
 
 
 @pytest.mark.parametrize("question", ["", "?!", "zyzzyva"])
 def test_without_words_in_common_there_is_no_score(question):
-    assert lexical.score(question, ["some text", "", "..."]) == [0.0, 0.0, 0.0]
-    assert lexical.score("text", ["", "..."]) == [0.0, 0.0]
+    assert lexical.WordIndex(["some text", "", "..."]).scores(question) == [0.0, 0.0, 0.0]
+    assert lexical.WordIndex(["", "..."]).scores("text") == [0.0, 0.0]
 
 
 def test_scripts_without_spaces_are_taken_by_letters():
     assert lexical.words_of("Caf\u00e9-7 \u4e2d\u6587\u3002") == ["caf\u00e9", "7", "\u4e2d", "\u6587"]
-    scores = lexical.score("\u6587\u5b57", ["\u4e2d\u6587\u3002", "abc", "\u4e2d\u56fd"])
+    scores = lexical.WordIndex(["\u4e2d\u6587\u3002", "abc", "\u4e2d\u56fd"]).scores("\u6587\u5b57")
     assert scores[0] > 0 and scores[1:] == [0.0, 0.0]
 
 

@@ -144,8 +144,8 @@ def test_several_questions_and_files_through_the_entry_point(
     call_lcdoc, json_schema, tiny, make_text, tmp_path
 ):
     (tmp_path / "one.txt").write_text(make_text(4))
-    (tmp_path / "two.txt").write_text(SENTENCE.replace("ship", "boat") * 20)
-    words = ("ask", tmp_path / "one.txt", tmp_path / "two.txt", "-q", QUESTION, "-q", "What of the boat?")
+    (tmp_path / "two.txt").write_text(SENTENCE * 10 + "Lisbon amber costs seven.\n" + SENTENCE * 10)
+    words = ("ask", tmp_path / "one.txt", tmp_path / "two.txt", "-q", QUESTION, "-q", "Lisbon amber costs?")
     done = call_lcdoc(*words, "--model", tiny, "--json", *OPTIONS)
     assert done.returncode == 0, done.stderr
     several = json.loads(done.stdout)

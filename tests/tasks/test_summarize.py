@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from lcdoc.cli.summary_text import places_of
 from lcdoc.config import ReadSettings
 from lcdoc.documents import load_document
 from lcdoc.models.folders import summaries_folder
 from lcdoc.tasks.summarize.draft import Draft
 from lcdoc.tasks.summarize.narrator import Narrator
 from lcdoc.tasks.summarize.summarize import Summarizer, summarize
+from lcdoc.tasks.summarize.summary import Place
 from lcdoc.tasks.summarize.wish import Wish
 
 WINDOW = 768
@@ -347,7 +349,9 @@ def test_what_is_refused_is_refused_in_one_line_before_loading(
 def test_text_and_markdown_carry_pages_and_no_escapes(call_lcdoc, tiny, write_book, monkeypatch):
     def write(self, documents, request, words, max_tokens, observer):
         return Draft(
-            "- The \x1b[31mcopper* was\u202e [sold](http://x) for gold.\n- The ice was grey.", False, False
+            "- The \x1b[mcopper* was\u202e [sold](http://x) for gold.\n- Winds turned warm again.",
+            False,
+            False,
         )
 
     monkeypatch.setattr(Narrator, "write", write)
@@ -355,7 +359,7 @@ def test_text_and_markdown_carry_pages_and_no_escapes(call_lcdoc, tiny, write_bo
     done = call_lcdoc("summarize", book, "--model", tiny, "--style", "bullets")
     assert (
         done.stdout
-        == "- The copper* was [sold](http://x) for gold. (pages 1-3)\n- The ice was grey. (pages 1-3)\n"
+        == "- The copper* was [sold](http://x) for gold. (pages 1-3)\n- Winds turned warm again. (pages 1-3)\n"
     )
     assert "match no sentence of their pages" in done.stderr
     marked = call_lcdoc("summarize", book, "--model", tiny, "--style", "bullets", "--format", "markdown")
@@ -368,8 +372,8 @@ def test_text_and_markdown_carry_pages_and_no_escapes(call_lcdoc, tiny, write_bo
 @pytest.mark.model
 def test_the_default_model_summarizes_in_parts_within_its_budget(run_lcdoc, json_schema, user_folders):
     letter = Path(__file__).parents[2] / "samples" / "frankenstein-letter-1.txt"
-    text = letter.read_text("utf-8")[:3_000]
-    words = ("summarize", "-", "--budget", "2GB", "--part-tokens", "400", "--length", "50", "--json")
+    text = letter.read_text("utf-8")[:1_800]
+    words = ("summarize", "-", "--budget", "2GB", "--part-tokens", "300", "--length", "50", "--json")
     done = run_lcdoc(*words, input=text)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
@@ -381,3 +385,8 @@ def test_the_default_model_summarizes_in_parts_within_its_budget(run_lcdoc, json
     assert section["written_by"] == "model" and len(section["text"].split()) >= 4
     assert (section["first_page"], section["last_page"]) == (1, receipt["pages_total"])
     assert all(evidence["quote"] in " ".join(text.split()) for evidence in section["evidence"])
+
+
+def test_a_place_is_told_once_however_many_of_its_stretches_are_missing():
+    places = [Place("a.txt", page, page, f"lines {page}", f"lines {page}") for page in (1, 1, 2, 1)]
+    assert places_of(places, {"a.txt": "lines"}) == "lines 1; lines 2"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from lcdoc.fusion.lexical import words_of
-from lcdoc.tasks.summarize.draft import Draft
+from lcdoc.tasks.summarize.draft import BULLET, Draft
 from lcdoc.tasks.summarize.sentences import cut_sentences
 
 # Where more of the words within sentences begin with a capital, as in German, capitals tell no names.
@@ -31,7 +31,7 @@ def without_inventions(draft: Draft, source: str) -> Draft:
 def _named(sentence: str, tells_names: bool) -> set[str]:
     """Its numbers, and words with a capital that do not begin it."""
     named: set[str] = set()
-    for index, word in enumerate(sentence.split()):
+    for index, word in enumerate(BULLET.sub("", sentence).split()):
         bare = word.strip("\"'(\u2018\u2019\u201c\u201d")
         has_number = any(letter.isdecimal() for letter in bare)
         if has_number or (tells_names and index and len(bare) > 1 and bare[0].isupper()):

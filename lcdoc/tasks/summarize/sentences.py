@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lcdoc.documents.document import Page
-from lcdoc.fusion.lexical import score, words_of
+from lcdoc.fusion.lexical import WordIndex, words_of
 
 # After these a full stop ends no sentence; nor does it after a single letter.
 ABBREVIATION = re.compile(
@@ -62,9 +62,9 @@ def find_evidence(text: str, sentences: Sequence[Sentence], most: int) -> list[S
     """For each sentence of a text the one that matches it best, where any does; at most so many, in order."""
     texts = [sentence.text for sentence in sentences]
     rare = rare_words(texts, max(RARE_COUNT, RARE_SHARE * len(texts)))
-    found: dict[int, float] = {}
+    index, found = WordIndex(texts), dict[int, float]()
     for claim in cut_sentences(text):
-        scores = score(claim, texts)
+        scores = index.scores(claim)
         if not scores:
             break
         best = max(range(len(scores)), key=scores.__getitem__)
@@ -86,9 +86,10 @@ def rare_words(texts: Sequence[str], most: float) -> set[str]:
 def choose_sentences(sentences: Sequence[Sentence], focus: str | None, max_words: int) -> list[Sentence]:
     """Those that tell most of the whole, or of the focus, in order; one at least where there is any."""
     texts = [sentence.text for sentence in sentences]
-    central = score(" ".join(texts), texts)
+    words = WordIndex(texts)
+    central = words.scores(" ".join(texts))
     central = [value / math.sqrt(len(words_of(text)) + 1) for value, text in zip(central, texts, strict=True)]
-    focused = score(focus, texts) if focus else [0.0] * len(texts)
+    focused = words.scores(focus) if focus else [0.0] * len(texts)
     ranked = sorted(range(len(texts)), key=lambda index: (focused[index], central[index]), reverse=True)
     chosen: list[int] = []
     room = max_words
