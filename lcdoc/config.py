@@ -146,7 +146,21 @@ class Appearance:
         _check_choice("color", self.color, COLORS)
 
 
-GROUPS = (ReadSettings, Sampling, Appearance)
+@dataclass(frozen=True)
+class StoreSettings:
+    """Whether what was read is kept for the next question, and how much of it: max_size is a size such as "10GB"; None
+    is a tenth of the free disk, and no more than 10 GB."""
+
+    store: bool = True
+    max_size: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.max_size is not None and (not _is_budget(self.max_size) or self.max_size.endswith("%")):
+            raise UsageError(f"max_size must be a size above 0 such as 10GB or 512MiB, not {self.max_size!r}")
+
+
+GROUPS = (ReadSettings, Sampling, Appearance, StoreSettings)
 GROUP_OF = {field.name: group for group in GROUPS for field in fields(group)}
 
 
@@ -171,6 +185,10 @@ class Settings:
     @property
     def sampling(self) -> Sampling:
         return Sampling(**self._values(Sampling))
+
+    @property
+    def storing(self) -> StoreSettings:
+        return StoreSettings(**self._values(StoreSettings))
 
     @property
     def appearance(self) -> Appearance:
@@ -246,7 +264,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Choice]:
 def _parse(name: str, text: str, origin: str) -> Any:
     """An environment variable's text as the setting's own type."""
     kinds = _kinds(name)
-    booleans = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    booleans = {"1": True, "true": True, "yes": True, "on": True} | dict.fromkeys(
+        ("0", "false", "no", "off"), False
+    )
     try:
         if bool in kinds:
             return booleans[text.strip().lower()]
@@ -279,7 +299,7 @@ def _describe(kinds: tuple[type, ...]) -> str:
     return "text" if str in kinds else "a whole number" if int in kinds else "a number"
 
 
-def _check_types(settings: ReadSettings | Sampling | Appearance) -> None:
+def _check_types(settings: ReadSettings | Sampling | Appearance | StoreSettings) -> None:
     for field in fields(settings):
         value, kinds = getattr(settings, field.name), _kinds(field.name)
         accepted = (*kinds, int) if float in kinds else kinds

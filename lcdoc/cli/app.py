@@ -18,6 +18,7 @@ from lcdoc.cli.qa import qa_command
 from lcdoc.cli.reading import answering
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
+from lcdoc.cli.store import STORE_COMMANDS, STORE_HELP
 from lcdoc.cli.summarize import summarize_command
 from lcdoc.cli.verify import verify_command
 from lcdoc.config import Settings
@@ -31,6 +32,7 @@ PLAIN: dict[str, Any] = {
 app = typer.Typer(help="Ask anything of a document of any length, on your own machine.", **PLAIN)
 models_app = typer.Typer(help="Get, list and remove models.", **PLAIN)
 profiles_app = typer.Typer(help="Look at head profiles.", **PLAIN)
+store_app = typer.Typer(help=STORE_HELP, **PLAIN)
 config_app = typer.Typer(help="Look at the settings.", **PLAIN)
 bench_app = typer.Typer(help="Measure speed and memory.", **PLAIN)
 eval_app = typer.Typer(help="Measure what is found in long documents.", **PLAIN)
@@ -200,8 +202,11 @@ eval_app.command("perplexity")(perplexity_command)
 eval_app.command("qa")(qa_command)
 eval_app.command("ruler")(ruler_command)
 eval_app.command("plot")(plot_command)
+for name, command in STORE_COMMANDS.items():
+    store_app.command(name)(command)
 app.add_typer(bench_app, name="bench")
 app.add_typer(eval_app, name="eval")
 app.add_typer(models_app, name="models")
 app.add_typer(profiles_app, name="profiles")
+app.add_typer(store_app, name="store")
 app.add_typer(config_app, name="config")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lcdoc.cli.display import Display, is_terminal, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
+from lcdoc.cli.measures import count
 from lcdoc.cli.output import JsonlWriter, JsonWriter, MarkdownWriter, TextWriter, Writer
 from lcdoc.cli.totals import plan_line, totals_line
 from lcdoc.config import Settings
@@ -46,14 +47,22 @@ def ask(request: Request) -> int:
             writer = _writer(request)
             reading = _load(request, documents, _both(display, writer), display)
             display.say(plan_line(reading.plan, reading.budget_bytes))
+            if reading.not_stored:
+                display.say(f"not stored: {reading.not_stored}")
             writer.plan(reading.plan)
             reading.read()
+            if reading.tokens_from_store:
+                display.say(
+                    f"{reading.tokens_from_store:,} of {count(reading.tokens_total, 'token')} came from the store"
+                )
             if request.questions:
                 return _answer_all(reading, request, writer, display)
     except KeyboardInterrupt:
         display.clear()
         if reading is not None:
             where = f"after reading {reading.tokens_read:,} of {reading.tokens_total:,} tokens"
+            if reading.tokens_stored:
+                where += f"; the first {reading.tokens_stored:,} are in the store and will not be read again"
         display.say(f"interrupted {where}")
         return INTERRUPTED
     finally:
@@ -107,6 +116,7 @@ def _load(request: Request, documents: list[Document], observer: Observer, displ
     require_model(settings.read.model, display)
     display(Progress("load", 0, 0, 0.0, 0, 0))
     from lcdoc.tasks.opening import open_reading
+    from lcdoc.tasks.storing import open_store
 
     return open_reading(
         documents,
@@ -115,6 +125,7 @@ def _load(request: Request, documents: list[Document], observer: Observer, displ
         questions=request.questions,
         observer=observer,
         on_note=display.say,
+        store=open_store(settings.storing),
     )
 
 

@@ -73,6 +73,29 @@ Fusion = Annotated[
 SinkSize = Annotated[int | None, typer.Option(help="First tokens that a streaming head keeps.")]
 RecentSize = Annotated[int | None, typer.Option(help="Last tokens that a streaming head keeps.")]
 ChunkTokens = Annotated[int | None, typer.Option(help="Tokens read at once.")]
+
+
+def _on_or_off(text: str | None) -> bool | None:
+    if text not in (None, "on", "off"):
+        raise typer.BadParameter(f"{text!r} is not on or off")
+    return None if text is None else text == "on"
+
+
+Store = Annotated[
+    str | None,  # which becomes a bool
+    typer.Option(
+        callback=_on_or_off,
+        metavar="on|off",
+        help="Keep what was read on this disk, so that the next question about the document needs no reading. It holds "
+        "the document's content.",
+    ),
+]
+MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="Most that the store may take, such as 10GB; what was not used for longest goes."
+    ),
+]
 Pages = Annotated[str | None, typer.Option(help="Only these pages, such as 12-40,50,60-.")]
 Password = Annotated[
     str | None, typer.Option(envvar="LCDOC_PASSWORD", help="For an encrypted document.", show_default=False)

@@ -41,6 +41,7 @@ DOCUMENT_READING = [
     *_parameters(None, max_new_tokens=options.MaxNewTokens),
 ]
 SAMPLING = _parameters(None, temperature=options.Temperature, top_p=options.TopP, seed=options.Seed)
+STORING = _parameters(None, store=options.Store, max_size=options.MaxSize)
 # Of a command's own options, those of what it prints; they come behind all others.
 PRINTING = ("no_cite", "markdown", "json", "jsonl")
 APPEARANCE = _parameters(False, quiet=options.Quiet, no_color=options.NoColor)
@@ -58,8 +59,8 @@ def extended_reading(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def exact_reading(command: Callable[..., int]) -> Callable[..., int]:
-    """As reading, within a budget, for commands that drop nothing of what they read."""
-    return _with_settings(command, [*PLACE, *WEIGHTS, *BUDGET, *CHUNKS])
+    """As reading, within a budget and with what is kept of it, for commands that drop nothing of what they read."""
+    return _with_settings(command, [*PLACE, *WEIGHTS, *BUDGET, *CHUNKS, *STORING])
 
 
 def document_reading(command: Callable[..., int]) -> Callable[..., int]:
@@ -68,8 +69,8 @@ def document_reading(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def answering(command: Callable[..., int]) -> Callable[..., int]:
-    """As document_reading, with how an answer's tokens are drawn."""
-    return _with_settings(command, [*DOCUMENT_READING, *SAMPLING])
+    """As document_reading, with what is kept of it, and how an answer's tokens are drawn."""
+    return _with_settings(command, [*DOCUMENT_READING, *STORING, *SAMPLING])
 
 
 def _with_settings(command: Callable[..., int], options_of_reading: list[Parameter]) -> Callable[..., int]:

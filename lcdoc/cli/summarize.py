@@ -131,6 +131,7 @@ def summarize(request: Request) -> int:
 def _summarizer(
     request: Request, documents: Sequence[Document], units: Mapping[str, str], display: Display
 ) -> "Summarizer":
+    from lcdoc.tasks.storing import open_store
     from lcdoc.tasks.summarize.summarize import Summarizer
 
     return Summarizer(
@@ -141,6 +142,7 @@ def _summarizer(
         on_note=display.say,
         on_part=_PartLines(display, units),
         restart=request.restart,
+        store=open_store(request.settings.storing),
     )
 
 

@@ -3,10 +3,12 @@
 Keys arrive already rotated at their absolute positions. Tensors are
 [1, kv_heads, length, head_dim]; values may have a head_dim of their own. Every buffer can append the next tokens,
 mark a point and rewind to it, count the tokens that it still holds of a span, and tell in bytes what it holds
-(nbytes), what it was made for (capacity_bytes) and what a mark takes besides (mark_bytes).
+(nbytes), what it was made for (capacity_bytes) and what a mark takes besides (mark_bytes). Those that drop nothing but
+what lies between first and last tokens can also give out what the tokens since a point have left (`gained`), and take
+it again (`put`), bit by bit, after the same tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -41,6 +43,15 @@ class FullBuffer:
         for start in range(0, self.seen_tokens, BLOCK_TOKENS):
             span = slice(start, min(start + BLOCK_TOKENS, self.seen_tokens))
             yield self.keys[:, :, span], self.values[:, :, span]
+
+    def gained(self, start: int) -> dict[str, torch.Tensor]:
+        """What the tokens from `start` on have left."""
+        span = slice(start, self.seen_tokens)
+        return {"keys": self.keys[:, :, span], "values": self.values[:, :, span]}
+
+    def put(self, num_tokens: int, gained: Mapping[str, torch.Tensor]) -> None:
+        """Takes what num_tokens, which come next, have left elsewhere."""
+        self.append(gained["keys"], gained["values"])
 
     def mark(self) -> object:
         return self.seen_tokens
@@ -107,6 +118,25 @@ class SinkWindowBuffer:
     def _write(self, keys: torch.Tensor, values: torch.Tensor, first: int, count: int, slot: int) -> None:
         self.keys[:, :, slot : slot + count] = keys[:, :, first : first + count]
         self.values[:, :, slot : slot + count] = values[:, :, first : first + count]
+
+    def gained(self, start: int) -> dict[str, torch.Tensor]:
+        """What the tokens from `start` on have left."""
+        slots = self._slots(start, self.seen_tokens)
+        return {"keys": self.keys[:, :, slots], "values": self.values[:, :, slots]}
+
+    def put(self, num_tokens: int, gained: Mapping[str, torch.Tensor]) -> None:
+        """Takes what num_tokens, which come next, have left elsewhere in a ring of the same size."""
+        slots = self._slots(self.seen_tokens, self.seen_tokens + num_tokens)
+        self.keys[:, :, slots] = gained["keys"].to(self.keys.device)
+        self.values[:, :, slots] = gained["values"].to(self.values.device)
+        self.seen_tokens += num_tokens
+
+    def _slots(self, start: int, stop: int) -> torch.Tensor:
+        """Where those of the tokens start..stop-1 lie that stay once `stop` are seen."""
+        sinks = torch.arange(start, max(start, min(stop, self.sink_size)))
+        first = min(stop, max(start, self.sink_size, stop - self.recent_size))
+        ring = self.sink_size + (torch.arange(first, stop) - self.sink_size) % self.recent_size
+        return torch.cat((sinks, ring)).to(self.keys.device)
 
     @property
     def num_held(self) -> int:

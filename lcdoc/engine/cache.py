@@ -1,6 +1,6 @@
 """lcdoc's cache: for each layer, one buffer per head group, filled by the attention function itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from lcdoc.engine.attention_mass import AttentionMass
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
+from lcdoc.engine.checkpoint import LayerForm
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.allocation import choose_kept
@@ -51,6 +52,7 @@ class LayerCache(CacheLayerMixin):
         self.capacity_tokens, self.kv_dtype, self.eviction = capacity_tokens, kv_dtype, eviction
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
         self.mass: AttentionMass | None = None  # what watches the queries of the pass under way
+        self.form: LayerForm | None = None  # as the model turned out to be, once there are buffers
         self._groups: list[tuple[HeadGroup, Buffer]] = []
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -72,6 +74,7 @@ class LayerCache(CacheLayerMixin):
         if not self._groups:
             if key.shape[0] != 1:
                 raise ValueError(f"batch size {key.shape[0]}: a document is read by itself, as a batch of 1")
+            self.form = LayerForm.of(key, value, sliding_window)
             for group in self.split.groups(self.layer_idx, key.shape[1], sliding_window):
                 example = key[:, : len(group.kv_heads)], value[:, : len(group.kv_heads)]
                 self._groups.append((group, self.new_buffer(group, *example)))
@@ -173,6 +176,35 @@ class DocumentCache(Cache):
         self.narrowed, layers = mark
         for layer, marks in zip(self.layers, layers, strict=True):
             layer.rewind(marks)
+
+    def gained(self, start: int) -> dict[str, torch.Tensor]:
+        """What the tokens from `start` on have left in all buffers, in part as views; nothing may have been dropped."""
+        tensors = {}
+        for layer in self.layers:
+            for index, (_, buffer) in enumerate(layer.buffers):
+                assert not isinstance(buffer, EvictingBuffer), (
+                    "what is dropped depends on more than these tokens"
+                )
+                for name, tensor in buffer.gained(start).items():
+                    tensors[f"{layer.layer_idx}.{index}.{name}"] = tensor
+        return tensors
+
+    def put(
+        self,
+        num_tokens: int,
+        forms: Sequence[LayerForm | None],
+        tensors: Mapping[str, torch.Tensor],
+        device: torch.device,
+    ) -> None:
+        """Takes what num_tokens, which come next, have left in a cache of the same kind after the same tokens. forms:
+        of the layers, None for one without buffers. device: for the first buffers."""
+        for layer, form in zip(self.layers, forms, strict=True):
+            groups = layer.groups(*form.examples(device), form.window) if form else []
+            for index, (_, buffer) in enumerate(groups):
+                assert not isinstance(buffer, EvictingBuffer)
+                own = f"{layer.layer_idx}.{index}."
+                names = [name for name in tensors if name.startswith(own)]
+                buffer.put(num_tokens, {name.removeprefix(own): tensors[name] for name in names})
 
     def observe(self, observing: bool) -> None:
         """Whether the queries of the passes to come are evidence for eviction."""

@@ -30,6 +30,10 @@ PROVISION = 2
 # The share of the window in which Self-Extend leaves positions as they are.
 NEAR_SHARE = 1 / 8
 
+# Methods are applied for lengths in steps of so small a part of the window: a longer question or answer seldom changes
+# how a document is read, and what was read before is good for it.
+STEPS = 16
+
 # Beyond so many windows little is found again.
 MOST_WINDOWS = 4
 
@@ -64,7 +68,7 @@ class Extension:
         text = config.get_text_config()
         own = _parameters(text)
         window = int(text.max_position_embeddings)
-        times = length_tokens / window
+        times = ceil(STEPS * length_tokens / window) / STEPS
         factor: float
         if method in TURNING:
             _check_turning(text, own, method)

@@ -1,5 +1,7 @@
 """Storage of a retrieval group with grouped positions: old keys turned to their group's, the last ones as they came."""
 
+from collections.abc import Mapping
+
 import torch
 
 from lcdoc.engine.buffers import FullBuffer
@@ -48,6 +50,18 @@ class GroupedBuffer(FullBuffer):
     def _turned(self, tensor: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         assert self._rotation is not None
         return self._rotation.turn(tensor, steps)
+
+    def gained(self, start: int) -> dict[str, torch.Tensor]:
+        """What the tokens from `start` on have left: keys of tokens before them became far."""
+        first = max(0, start - self.grouping.near_tokens)
+        keys, values = self.held()
+        return {"keys": keys[:, :, first:], "values": values[:, :, start:]}
+
+    def put(self, num_tokens: int, gained: Mapping[str, torch.Tensor]) -> None:
+        stop = self.seen_tokens + num_tokens
+        self.keys[:, :, self.num_far : stop] = gained["keys"]
+        self.values[:, :, self.seen_tokens : stop] = gained["values"]
+        self.seen_tokens, self.num_far = stop, max(0, stop - self.grouping.near_tokens)
 
     def mark(self) -> tuple[int, int, torch.Tensor]:
         near = self.keys[:, :, self.num_far : self.seen_tokens]

@@ -71,6 +71,12 @@ def release_unused() -> None:
         torch.cuda.empty_cache()
 
 
+def size_bytes(size: str) -> int:
+    """What a size such as "24GB" or "512MiB" comes to."""
+    unit = size.lstrip("0123456789.")
+    return int(float(size.removesuffix(unit)) * UNIT_BYTES[unit.upper()])
+
+
 class MemoryMeter:
     """On a CPU the resident set of the process; on CUDA the bytes its allocator has reserved."""
 
@@ -103,10 +109,9 @@ class MemoryMeter:
         less a margin, besides what the process has taken already."""
         if budget is None:
             return self.now_bytes() + int(self.free_bytes() * FREE_SHARE)
-        number = float(budget.rstrip("%BbGgIiKkMmTt"))
         if budget.endswith("%"):
-            return int(self.total_bytes() * number / 100)
-        return int(number * UNIT_BYTES[budget.lstrip("0123456789.").upper()])
+            return int(self.total_bytes() * float(budget.rstrip("%")) / 100)
+        return size_bytes(budget)
 
     def enforce(self, budget_bytes: int) -> None:
         """On CUDA makes the allocator refuse to go beyond the budget; a CPU's process can't be held that way."""

@@ -1,6 +1,6 @@
 """Storage of a retrieval group with fewer bits: sinks and recent tokens in 16, all between in pages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 
@@ -88,6 +88,33 @@ class PagedBuffer:
         self._num_pages += full
         self._num_tail = total - full * PAGE_TOKENS
 
+    def gained(self, start: int) -> dict[str, torch.Tensor]:
+        """What the tokens from `start` on have left: pages that became full, and all of the tail."""
+        sinks = slice(min(start, SINK_TOKENS), min(self.seen_tokens, SINK_TOKENS))
+        gained: dict[str, torch.Tensor] = {}
+        for name, store, sink, tail in self._stores():
+            pages = store.pages(_num_pages(start), self._num_pages)
+            gained |= {f"{name}_{part}": tensor for part, tensor in pages.items()}
+            gained |= {f"{name}_sinks": sink[:, :, sinks], f"{name}_tail": tail[:, :, : self._num_tail]}
+        return gained
+
+    def put(self, num_tokens: int, gained: Mapping[str, torch.Tensor]) -> None:
+        """Takes what num_tokens, which come next, have left elsewhere."""
+        stop = self.seen_tokens + num_tokens
+        sinks = slice(min(self.seen_tokens, SINK_TOKENS), min(stop, SINK_TOKENS))
+        num_pages = _num_pages(stop)
+        num_tail = max(0, stop - SINK_TOKENS - num_pages * PAGE_TOKENS)
+        for name, store, sink, tail in self._stores():
+            for part, tensor in store.pages(self._num_pages, num_pages).items():
+                tensor.copy_(gained[f"{name}_{part}"])
+            sink[:, :, sinks] = gained[f"{name}_sinks"]
+            tail[:, :, :num_tail] = gained[f"{name}_tail"]
+        self.seen_tokens, self._num_pages, self._num_tail = stop, num_pages, num_tail
+
+    def _stores(self) -> Iterator[tuple[str, PageStore, torch.Tensor, torch.Tensor]]:
+        yield "keys", self._keys, self._sinks[0], self._tail[0]
+        yield "values", self._values, self._sinks[1], self._tail[1]
+
     def mark(self) -> tuple[int, int, int, Pair]:
         tail = self._tail[0].clone(), self._tail[1].clone()
         return self.seen_tokens, self._num_pages, self._num_tail, tail
@@ -115,3 +142,8 @@ class PagedBuffer:
     def capacity_bytes(self) -> int:
         pages = sum(store.nbytes(store.capacity_pages) for store in (self._keys, self._values))
         return pages + sum(tensor.nbytes for tensor in (*self._sinks, *self._tail))
+
+
+def _num_pages(seen_tokens: int) -> int:
+    """Full pages once so many tokens are seen, however they came."""
+    return max(0, seen_tokens - SINK_TOKENS - RECENT_TOKENS) // PAGE_TOKENS

@@ -62,6 +62,15 @@ class PageStore:
         pages.mul_(self._scales[:, :, span]).add_(self._least[:, :, span])
         return pages.to(dtype).flatten(2, 3)
 
+    def pages(self, first_page: int, stop_page: int) -> dict[str, torch.Tensor]:
+        """Views of all that is stored of the pages first_page..stop_page-1."""
+        span = slice(first_page, stop_page)
+        return {
+            "codes": self._codes[:, :, span],
+            "scales": self._scales[:, :, span],
+            "least": self._least[:, :, span],
+        }
+
     def nbytes(self, num_pages: int) -> int:
         """Bytes that num_pages written pages take, scales included."""
         if self.capacity_pages == 0:

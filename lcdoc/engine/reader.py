@@ -8,6 +8,7 @@ import torch
 
 from lcdoc.engine.attention_mass import AttentionMass
 from lcdoc.engine.cache import CacheMark, DocumentCache
+from lcdoc.engine.checkpoint import LOGITS, Checkpoint, Checkpoints
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
 from lcdoc.engine.extension import Extension, extend_positions
@@ -81,19 +82,24 @@ class Reader:
         *,
         questions: Sequence[Sequence[int]] = (),
         repeat_ids: Sequence[int] = (),
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         """Reads a document: as prefill, and after each chunk drops what eviction gives up. At its end streaming heads
         go on with their own window, where they had a wider one for the reading.
 
         questions: token ids of each question that will be asked, as far as they are known; a policy that listens to
         questions needs one. repeat_ids: those of a request to repeat the text, for a policy that listens to that.
+        checkpoints: keeps each chunk, and spares reading those it has; not for a cache that evicts.
         Raises AllocationFailed with all chunks before in the cache, whole: seen_tokens tells where to go on.
         """
         self._evict()  # where that failed before
         for start in range(0, len(token_ids), self.chunk_tokens):
             chunk = token_ids[start : start + self.chunk_tokens]
-            self._read_or_rewind(chunk, self._probes(questions, [*repeat_ids, *chunk]))
-            self._evict()
+            if checkpoints is None or not checkpoints.load(chunk, partial(self._restore, len(chunk))):
+                self._read_or_rewind(chunk, self._probes(questions, [*repeat_ids, *chunk]))
+                self._evict()
+                if checkpoints is not None:
+                    checkpoints.save(chunk, self._checkpoint(len(chunk)))
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
         allocating(self.cache.narrow)
@@ -113,6 +119,24 @@ class Reader:
         judged = [buffer.judgement[0] for buffer in self.cache.evicting]
         if judged and all(judged):  # else the next chunk tells what may go
             allocating(self.cache.evict)
+
+    def _checkpoint(self, num_tokens: int) -> Checkpoint:
+        """What the last num_tokens have left."""
+        assert self.logits is not None
+        forms = tuple(layer.form for layer in self.cache.layers)
+        gained = self.cache.gained(self.seen_tokens - num_tokens)
+        return Checkpoint(forms, {**gained, LOGITS: self.logits})
+
+    def _restore(self, num_tokens: int, checkpoint: Checkpoint) -> None:
+        """Takes what num_tokens have left. Where that fails everything is as it was."""
+        before, device = allocating(self.cache.mark), self.model.device
+        put = partial(self.cache.put, num_tokens, checkpoint.layers, checkpoint.tensors, device)
+        try:
+            allocating(put)
+            self.logits = checkpoint.tensors[LOGITS].to(device)
+        except BaseException:
+            self.cache.rewind(before)
+            raise
 
     def _probes(self, questions: Sequence[Sequence[int]], repeat: Sequence[int]) -> Sequence[Sequence[int]]:
         """What is put to the model after a chunk, and taken back."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lcdoc.engine.attention_mass import AttentionMass
+from lcdoc.engine.checkpoint import Checkpoints
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.reader import Reader
 
@@ -32,11 +33,13 @@ class PartReader:
         questions: Sequence[Sequence[int]],
         chunk_tokens: int,
         on_chunk: Callable[[int, int], None],
+        checkpoints: Checkpoints | None = None,
     ) -> list[torch.Tensor]:
         """For each question, the share of its attention that each token of the part has, [len(part_ids)].
 
         questions: the token ids of each. on_chunk hears tokens of the part read, and bytes of keys and values. The
-        cache is gone afterwards. Raises AllocationFailed where memory is refused."""
+        cache is gone afterwards. checkpoints: keeps the part, and spares reading what it has. Raises AllocationFailed
+        where memory is refused."""
         reader = Reader(
             self.model, HeadSplit.exact(), capacity_tokens=self.capacity_tokens, chunk_tokens=chunk_tokens
         )
@@ -45,7 +48,7 @@ class PartReader:
         def on_read(done: int) -> None:
             on_chunk(min(max(done - start, 0), len(part_ids)), reader.cache.nbytes)
 
-        reader.prefill([*self.head_ids, *part_ids, *self.between_ids], on_read)
+        reader.read([*self.head_ids, *part_ids, *self.between_ids], on_read, checkpoints=checkpoints)
         masses = []
         for question_ids in questions:
             mass = AttentionMass(self.heads, start, stop)

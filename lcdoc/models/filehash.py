@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def _remembered() -> dict[str, Any]:
 
 
 def _remember(content: dict[str, Any]) -> None:
-    _record().parent.mkdir(parents=True, exist_ok=True)
-    with replacing(_record()) as new:
-        new.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    with suppress(OSError):  # else it is computed again next time
+        _record().parent.mkdir(parents=True, exist_ok=True)
+        with replacing(_record()) as new:
+            new.write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -37,6 +37,11 @@ def summaries_folder() -> Path:
     return _cache_folder() / "summaries"
 
 
+def store_folder() -> Path:
+    """Blocks of what documents left in a model's cache, one file each."""
+    return _cache_folder() / "store"
+
+
 def _cache_folder() -> Path:
     if os.environ.get("LCDOC_HOME"):
         return home_folder()

@@ -68,6 +68,7 @@ class Receipt:
     positions: "native", "closed up" (what was kept moved to where others were dropped), or the method that extended
     them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused;
     then the answer was written over pages_reread, and every page that was read but isn't among them was left at that.
+    tokens_from_store: of the tokens read, those that an earlier reading had stored.
     notes: every fallback taken and every approximation, one sentence each.
     """
 
@@ -86,6 +87,7 @@ class Receipt:
     extended_times: float = 1.0
     parts: int = 1
     pages_reread: tuple[PageReread, ...] = ()
+    tokens_from_store: int = 0
     notes: tuple[str, ...] = ()
 
 

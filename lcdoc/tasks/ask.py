@@ -8,17 +8,21 @@ from typing import Any
 from lcdoc.citations.checker import Checker
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
+from lcdoc.engine.budget import Rung
 from lcdoc.engine.memory import allocating, release_unused, succeeds
 from lcdoc.engine.reader import Mark, Reader
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import DocumentError, DoesNotFitError, UsageError
 from lcdoc.models import loaded_bytes, stored_weights
+from lcdoc.store.chain import Chain
+from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
 from lcdoc.tasks.citing import citations_of
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
+from lcdoc.tasks.storing import open_chain, why_not_stored
 from lcdoc.tokens import Prompt, TextStream, TokenizedDocument, tokenize
 
 
@@ -40,10 +44,12 @@ class Reading:
         host: Host | None = None,
         tokens: TokenizedDocument | None = None,
         prompt: Prompt | None = None,
+        store: Store | None = None,
     ) -> None:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
         otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
-        documents, where they are known. prompt: what stands around documents and questions. Raises DoesNotFitError
+        documents, where they are known. prompt: what stands around documents and questions. store: what is read is kept
+        there, and what is there already is not read again. Raises DoesNotFitError
         before any weights are loaded where the documents are longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
@@ -72,6 +78,15 @@ class Reading:
             eviction=rung.eviction,
             extension=self._plan.room.extension,
         )
+        self.chain: Chain | None = None  # what keeps the reading
+        self.not_stored: str | None = None  # why the store is not used
+        if store is not None:
+            self.not_stored = why_not_stored(rung, self.tokens_total)
+        if store is not None and self.not_stored is None:
+            way = rung.split, rung.kv_dtype, self._plan.room
+            sources = [document.source for document in documents]
+            counted = range(len(self._head_ids), len(self._head_ids) + self.tokens_total)
+            self.chain = open_chain(store, host, settings.weights, *way, sources, counted, on_note)
         self._info = ModelInfo(host.files.name, host.dtype_name, context_window(host.config))
         self._bare: Mark | None = None  # the document read, nothing asked
         self.tokens_read = 0
@@ -82,6 +97,16 @@ class Reading:
     def tokens_total(self) -> int:
         """Tokens of the documents."""
         return len(self.tokens.token_ids)
+
+    @property
+    def tokens_from_store(self) -> int:
+        """Tokens of the documents that an earlier reading had stored."""
+        return self.chain.tokens_loaded if self.chain else 0
+
+    @property
+    def tokens_stored(self) -> int:
+        """Tokens of the documents, from the first one on, that are in the store."""
+        return self.chain.tokens_stored if self.chain else 0
 
     @property
     def plan(self) -> PlanSummary:
@@ -112,6 +137,7 @@ class Reading:
                 on_chunk,
                 questions=self._known_questions,
                 repeat_ids=self._prompt.repeat_ids(),
+                checkpoints=self.chain,
             )
             self._bare = allocating(self._reader.mark)
 
@@ -208,6 +234,7 @@ class Reading:
             tokens_read=self.tokens_read,
             notes=self._plan.notes,
             extension=self._plan.room.extension,
+            tokens_from_store=self.tokens_from_store,
         )
 
     def _step_down(self) -> None:
@@ -224,7 +251,9 @@ class Reading:
                     f"an allocation failed after {seen_tokens:,} tokens and no way is left that takes less than "
                     f"{self._plan.summary.rung}; free memory, choose pages with --pages, or a smaller --model"
                 )
-            self._plan, rung = plan, plan.rung
+            before, self._plan, rung = self._plan.rung, plan, plan.rung
+            if self.chain is not None and _form(rung) != _form(before):
+                self.chain.close()
             self._on_note(plan.steps[-1])
             release_unused()
             stepped = succeeds(
@@ -266,7 +295,7 @@ class Reading:
         waited = (token_times[0] if token_times else time.perf_counter()) - asked
         ttft_s, self._unpaid_read_s = waited + self._unpaid_read_s, 0.0
         decode_s = token_times[-1] - token_times[0] if token_times else 0.0
-        num_read = len(self._head_ids) + self.tokens_read
+        num_read = len(self._head_ids) + self.tokens_read - self.tokens_from_store
         return Timing(
             load_s=self._load_s,
             prefill_s=self._read_s,
@@ -289,11 +318,18 @@ class Reading:
     def _report(self, phase: str, done: int, total: int, started: float) -> None:
         elapsed = time.perf_counter() - started
         # The first token of an answer starts the clock: it belongs to the reading of the question.
-        timed = done - 1 if phase == "answer" else done
+        timed = done - 1 if phase == "answer" else done - self.tokens_from_store
         rate = timed / elapsed if elapsed and timed else 0.0
         kv_bytes = self._reader.cache.nbytes
         memory_bytes, budget_bytes = self._meter.now_bytes(), self._plan.budget_bytes
-        self._observer(Progress(phase, done, total, rate, kv_bytes, memory_bytes, budget_bytes))
+        self._observer(
+            Progress(phase, done, total, rate, kv_bytes, memory_bytes, budget_bytes, self.tokens_stored)
+        )
+
+
+def _form(rung: Rung) -> tuple[object, ...]:
+    """What decides the numbers that a cache holds."""
+    return rung.split, rung.kv_dtype, rung.eviction
 
 
 def stop_ids_of(model: Any, tokenizer: Any) -> frozenset[int]:

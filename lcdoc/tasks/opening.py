@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from lcdoc.config import ReadSettings
 from lcdoc.documents.document import Document
+from lcdoc.store.store import Store
 from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import with_own_profile
@@ -25,6 +26,7 @@ def open_reading(
     observer: Observer = silent,
     on_note: Callable[[str], None] = lambda note: None,
     host: Host | None = None,
+    store: Store | None = None,
 ) -> AnyReading:
     """A reading at once where the documents fit, or their positions are extended, else one in parts. Arguments and
     errors are those of Reading."""
@@ -42,4 +44,5 @@ def open_reading(
         on_note=on_note,
         host=host,
         tokens=tokens,
+        store=store,
     )

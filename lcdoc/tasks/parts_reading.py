@@ -13,6 +13,7 @@ from lcdoc.errors import DocumentError, UsageError
 from lcdoc.fusion.excerpt import choose, excerpt
 from lcdoc.fusion.heads import choose_heads
 from lcdoc.fusion.spans import Span
+from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, PlanSummary
 from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.citing import citations_of
@@ -45,6 +46,7 @@ class PartsReading:
         on_note: Callable[[str], None] = lambda note: None,
         host: Host | None = None,
         tokens: TokenizedDocument | None = None,
+        store: Store | None = None,
     ) -> None:
         """Arguments and errors as those of Reading; one question or more has to be known."""
         started = time.perf_counter()
@@ -71,6 +73,7 @@ class PartsReading:
             self.tokens,
             observer=observer,
             on_note=on_note,
+            store=store,
         )
         self._scores: dict[str, list[float]] = {}
         self._paid_s = 0.0  # of the sweeps, what answers have accounted for
@@ -85,6 +88,21 @@ class PartsReading:
     def tokens_read(self) -> int:
         """Tokens of the parts that were read."""
         return self._sweep.tokens_read
+
+    @property
+    def tokens_from_store(self) -> int:
+        """Tokens of the parts that an earlier reading had stored."""
+        return self._sweep.tokens_from_store
+
+    @property
+    def tokens_stored(self) -> int:
+        """Tokens of the parts, from the first one on, that are in the store."""
+        return self._sweep.tokens_stored
+
+    @property
+    def not_stored(self) -> str | None:
+        """Why the store is not used."""
+        return self._sweep.not_stored
 
     @property
     def plan(self) -> PlanSummary:
@@ -157,7 +175,8 @@ class PartsReading:
     def _of_all(self, answer: Answer, chosen: list[Span], again_tokens: int, waited_s: float) -> Answer:
         """The answer over the excerpt, as one over the documents. The first one after a sweep pays for it."""
         parts, steps = self._plan.num_parts, self._sweep.steps
-        receipt = parts_receipt(answer.receipt, self.documents, self.tokens, chosen, parts, steps)
+        from_store = self.tokens_from_store
+        receipt = parts_receipt(answer.receipt, self.documents, self.tokens, chosen, parts, steps, from_store)
         read_s = self._sweep.seconds + answer.timing.prefill_s
         unpaid_s, self._paid_s = self._sweep.seconds - self._paid_s, self._sweep.seconds
         timing = replace(

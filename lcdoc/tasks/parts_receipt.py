@@ -18,6 +18,7 @@ def parts_receipt(
     chosen: Sequence[Span],
     num_parts: int,
     steps: Sequence[str],
+    tokens_from_store: int,
 ) -> Receipt:
     """again: of the reading of the chosen spans, whose cache it describes. steps: down to less memory, while the parts
     were read."""
@@ -41,6 +42,7 @@ def parts_receipt(
         pages_unread=unread,
         parts=num_parts,
         pages_reread=reread,
+        tokens_from_store=tokens_from_store,
         notes=(note, *steps, *again.notes),
     )
 

@@ -13,9 +13,12 @@ from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.part_reader import PartReader
 from lcdoc.fusion.ranking import fuse
 from lcdoc.fusion.spans import Span
+from lcdoc.store.chain import Chain
+from lcdoc.store.store import Store
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.parts_plan import PartsPlan, cut
 from lcdoc.tasks.progress import Observer, Progress
+from lcdoc.tasks.storing import open_chain, why_not_stored
 from lcdoc.tokens import Prompt, TokenizedDocument
 
 
@@ -34,8 +37,10 @@ class PartsSweep:
         *,
         observer: Observer,
         on_note: Callable[[str], None],
+        store: Store | None = None,
     ) -> None:
-        """weights: how they are stored. heads: those whose attention tells."""
+        """weights: how they are stored. heads: those whose attention tells. store: each part is kept there by itself,
+        and those that are there already are not read again."""
         self._host, self._weights, self._tokens_of_part, self._plan = host, weights, plan.tokens, plan.part
         self._heads, self._prompt, self._tokens = heads, prompt, tokens
         self._observer, self._on_note = observer, on_note
@@ -43,6 +48,9 @@ class PartsSweep:
         self.spans = list(chain.from_iterable(self._parts))
         self._words = WordIndex([span.text for span in self.spans])
         self.tokens_read = self.tokens_swept = 0
+        self.tokens_from_store = self.tokens_stored = 0  # of those read
+        self.not_stored = why_not_stored(plan.part.rung, len(tokens.token_ids)) if store else None
+        self._store = store if self.not_stored is None else None
         self.seconds = 0.0
         host.load(weights, self._plan.rung.offloaded_layers)
 
@@ -54,7 +62,7 @@ class PartsSweep:
         """For each question a score for each span. Where an allocation fails all the same, the part is read again in
         smaller chunks. Raises DoesNotFitError where that is no help."""
         started = time.perf_counter()
-        self.tokens_read = 0
+        self.tokens_read = self.tokens_from_store = self.tokens_stored = 0
         self._report(started, 0)
         probes = [self._prompt.plain_ids(text) for text in (attention.NULL_QUESTION, *questions)]
         paid: list[list[float]] = [[] for _ in questions]
@@ -66,32 +74,50 @@ class PartsSweep:
             fuse(scores, self._words.scores(question))
             for question, scores in zip(questions, paid, strict=True)
         ]
-        self.tokens_swept += self.tokens_read
+        self.tokens_swept += self.tokens_read - self.tokens_from_store
         self.seconds += time.perf_counter() - started
         return fused
 
     def _read(self, part: list[Span], probes: list[list[int]], started: float) -> list[torch.Tensor]:
         """What each probe attends to in a part."""
         first, stop = part[0].start, part[-1].stop
+        head_ids, chain = self._prompt.head_ids(), self._chain(part)
+        before = self.tokens_from_store, self.tokens_stored
         reader = PartReader(
             self._host.load(self._weights, self._plan.rung.offloaded_layers),
             self._heads,
-            self._prompt.head_ids(),
+            head_ids,
             self._prompt.between_ids(),
             self._plan.room.capacity_tokens,
         )
 
         def on_chunk(done: int, kv_bytes: int) -> None:
             self.tokens_read = first + done
+            if chain is not None:
+                self.tokens_from_store = before[0] + chain.tokens_loaded
+                self.tokens_stored = before[1] + (chain.tokens_stored if before[1] == first else 0)
             self._report(started, kv_bytes)
 
         while True:
             try:
                 chunk_tokens = self._plan.rung.chunk_tokens
-                return reader.attention(self._tokens.token_ids[first:stop], probes, chunk_tokens, on_chunk)
+                part_ids = self._tokens.token_ids[first:stop]
+                return reader.attention(part_ids, probes, chunk_tokens, on_chunk, chain)
             except AllocationFailed:
                 self.tokens_read = first
+                self.tokens_from_store, self.tokens_stored = before
             self._step_down()
+            chain = self._chain(part)
+
+    def _chain(self, part: list[Span]) -> Chain | None:
+        """What keeps the part, and whatever stands around it."""
+        if self._store is None:
+            return None
+        rung, head = self._plan.rung, len(self._prompt.head_ids())
+        way = rung.split, rung.kv_dtype, self._plan.room
+        documents = list(dict.fromkeys(span.page.document.source for span in part))
+        counted = range(head, head + part[-1].stop - part[0].start)
+        return open_chain(self._store, self._host, self._weights, *way, documents, counted, self._on_note)
 
     def _step_down(self) -> None:
         plan = self._plan.step_down(0, moving=False)
@@ -107,7 +133,11 @@ class PartsSweep:
 
     def _report(self, started: float, kv_bytes: int) -> None:
         elapsed = time.perf_counter() - started
-        rate = self.tokens_read / elapsed if elapsed else 0.0
+        rate = (self.tokens_read - self.tokens_from_store) / elapsed if elapsed else 0.0
         done, total = self.tokens_read, len(self._tokens.token_ids)
         memory_bytes = self._host.meter.now_bytes()
-        self._observer(Progress("read", done, total, rate, kv_bytes, memory_bytes, self._plan.budget_bytes))
+        budget_bytes = self._plan.budget_bytes
+        progress = Progress(
+            "read", done, total, rate, kv_bytes, memory_bytes, budget_bytes, self.tokens_stored
+        )
+        self._observer(progress)

@@ -12,7 +12,8 @@ class Progress:
     (a document's parts are summarized) or "merge" (their summaries are).
     tokens_done of tokens_total (0 when unknown) in this phase; tokens_per_s over the phase so far.
     kv_bytes: keys and values held. memory_bytes: the process's RSS, or the CUDA device's reserved bytes;
-    budget_bytes: what it has to stay under, 0 before the plan is made.
+    budget_bytes: what it has to stay under, 0 before the plan is made. tokens_stored: of those done, the first so many
+    are in the store: they will not be read again.
     """
 
     phase: str
@@ -22,6 +23,7 @@ class Progress:
     kv_bytes: int
     memory_bytes: int
     budget_bytes: int = 0
+    tokens_stored: int = 0
 
 
 Observer = Callable[[Progress], None]

@@ -22,6 +22,7 @@ def make_receipt(
     tokens_read: int,
     notes: Sequence[str],
     extension: Extension | None = None,
+    tokens_from_store: int = 0,
 ) -> Receipt:
     """extension: how positions went beyond the model's window.
 
@@ -45,6 +46,7 @@ def make_receipt(
         pages_evicted=losses,
         positions=_positions(cache, extension),
         extended_times=extension.times if extension else 1.0,
+        tokens_from_store=tokens_from_store,
         notes=tuple(notes),
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.memory import release_unused
+from lcdoc.store.chain import Chain
+from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, Timing
 from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.host import Host
@@ -19,8 +21,15 @@ from lcdoc.tokens import Prompt
 class Narrator:
     """answers: all that the model wrote, in order."""
 
-    def __init__(self, host: Host, settings: ReadSettings, on_note: Callable[[str], None]) -> None:
-        """settings: for one text."""
+    def __init__(
+        self,
+        host: Host,
+        settings: ReadSettings,
+        on_note: Callable[[str], None],
+        store: Store | None = None,
+    ) -> None:
+        """settings: for one text. store: what is read is kept there, until `forget_read`."""
+        self._store, self._chains = store, list[Chain]()
         self._host, self._settings, self._on_note = host, settings, on_note
         self.answers: list[Answer] = []
 
@@ -47,7 +56,10 @@ class Narrator:
             on_note=self._on_note,
             host=self._host,
             prompt=Prompt.for_request(self._host.tokenizer, request),
+            store=self._store,
         )
+        if reading.chain is not None:
+            self._chains.append(reading.chain)
         answer = reading.ask(
             "",
             Sampling(max_new_tokens=max_tokens),
@@ -57,11 +69,18 @@ class Narrator:
         if answer.finish_reason == "interrupted":
             raise KeyboardInterrupt
         self.answers.append(answer)
+        if answer.receipt.tokens_from_store:
+            self._on_note(f"{answer.receipt.tokens_from_store:,} tokens came from the store")
         kept = weakref.ref(reading)
         del reading
         if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it for nothing
             release_unused()
         return Draft.of(answer.answer, cut=answer.finish_reason == "length", request=request)
+
+    def forget_read(self) -> None:
+        """Takes out of the store what was put there: nobody will read these texts again."""
+        while self._chains:
+            self._chains.pop().forget()
 
     def timing(self, seconds: float) -> Timing:
         """seconds: until all was written."""

@@ -8,6 +8,7 @@ from itertools import chain
 from lcdoc.config import ReadSettings
 from lcdoc.documents.document import Document
 from lcdoc.errors import DocumentError
+from lcdoc.store.store import Store
 from lcdoc.tasks.answer import PlanSummary
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.parts_plan import part_settings
@@ -48,15 +49,17 @@ class Summarizer:
         on_note: Callable[[str], None] = lambda note: None,
         on_part: OnPart = lambda done, total, place: None,
         restart: bool = False,
+        store: Store | None = None,
     ) -> None:
         """on_part hears of each part that is done: how many are, of how many, and where it stands. restart: forgets
-        what an earlier run saved. Raises DoesNotFitError where nothing can be read within the budget, DocumentError for
-        documents without text, UsageError for a wish that can't be had of this model."""
+        what an earlier run saved. store: what is read is kept there, a part until its summary is finished. Raises
+        DoesNotFitError where nothing can be read within the budget, DocumentError for documents without text,
+        UsageError for a wish that can't be had of this model."""
         self.documents, self._wish = tuple(documents), wish
         self._observer, self._on_part = observer, on_part
         self._settings = part_settings(settings)
         self._host = Host(settings)
-        self._narrator = Narrator(self._host, self._settings, on_note)
+        self._narrator = Narrator(self._host, self._settings, on_note, store)
         tokenizer = self._host.tokenizer
         self._tokens = tokenize(tokenizer, documents)
         if not self._tokens.token_ids:

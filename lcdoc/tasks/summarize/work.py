@@ -96,6 +96,7 @@ class Work:
             draft = without_inventions(draft, "\n\n".join(texts))
             node = merged_node(children, draft, words)
             self._saved.put(name, node)
+            self._narrator.forget_read()
         self.merges += 1
         self.nodes.append(node)
         return node
@@ -148,6 +149,7 @@ class Work:
         node = resumed or make()
         if resumed is None:
             self._saved.put(name, node)
+            self._narrator.forget_read()
         tokens = self.parts[number].num_tokens
         self._tokens_done += tokens
         self._tokens_resumed += tokens if resumed else 0
