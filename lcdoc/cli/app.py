@@ -19,6 +19,7 @@ from lcdoc.cli.reading import answering
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
 from lcdoc.cli.store import STORE_COMMANDS, STORE_HELP
+from lcdoc.cli.stream import stream_command
 from lcdoc.cli.summarize import summarize_command
 from lcdoc.cli.verify import verify_command
 from lcdoc.config import Settings
@@ -188,6 +189,7 @@ def config_path() -> None:
 
 
 app.command("summarize")(summarize_command)
+app.command("stream")(stream_command)
 app.command("plan")(plan_command)
 app.command("verify")(verify_command)
 app.command("selftest")(selftest_command)

@@ -170,9 +170,7 @@ class DocumentCache(Cache):
         self.kv_dtype, self.eviction = kv_dtype, eviction
         self.narrowed = False  # whether the document is read, and with it the time of wider windows over
         layers: list[Any] = [
-            LayerCache(
-                idx, split, capacity_tokens, kv_dtype, eviction, rotation, extension, rolling_tokens
-            )
+            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation, extension, rolling_tokens)
             for idx in range(num_layers)
         ]
         super().__init__(layers=layers)

@@ -42,8 +42,8 @@ class Reader:
         """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
         rotary embedding that the extension asks for, and must keep it while it reads.
         capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction,
-        rolling_tokens: see DocumentCache. place: gives the positions at which tokens come to stand, [length], for their numbers in the
-        text; by default these are one and the same."""
+        rolling_tokens: see DocumentCache. place: gives the positions at which tokens come to stand, [length],
+        for their numbers in the text; by default these are one and the same."""
         extend_positions(model, extension)
         self.model = model
         self.chunk_tokens = chunk_tokens
@@ -121,6 +121,7 @@ class Reader:
         if judged and all(judged):  # else the next chunk tells what may go
             allocating(self.cache.evict)
 
+    @torch.inference_mode()
     def checkpoint(self, num_tokens: int) -> Checkpoint:
         """What the last num_tokens have left."""
         assert self.logits is not None
@@ -128,6 +129,7 @@ class Reader:
         gained = self.cache.gained(self.seen_tokens - num_tokens)
         return Checkpoint(forms, {**gained, LOGITS: self.logits})
 
+    @torch.inference_mode()
     def restore(self, num_tokens: int, checkpoint: Checkpoint) -> None:
         """Takes what num_tokens have left. Where that fails everything is as it was."""
         before, device = allocating(self.cache.mark), self.model.device
@@ -220,7 +222,7 @@ class Reader:
     def score(self, token_ids: Sequence[int]) -> torch.Tensor:
         """Reads token_ids and returns the log probability that each of them had, [length] in float32."""
         assert self.logits is not None, "score needs at least one token read"
-        scores = []
+        scores = [torch.empty(0)]
         for ids in torch.as_tensor(token_ids, dtype=torch.long).split(SCORE_TOKENS):
             after = self._forward(ids, num_logits=len(ids))
             scores.append(log_probabilities(torch.cat((self.logits[None], after[:-1])), ids))
@@ -229,16 +231,11 @@ class Reader:
 
     @torch.inference_mode()
     def surprise(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """Reads a chunk and returns the negative log probability that each of its tokens had, [length] in float32; 0 for
-        the first of all."""
-        ids = torch.as_tensor(token_ids, dtype=torch.long)
-        after = self._forward(ids, num_logits=len(ids))
-        before = after[:1] if self.logits is None else self.logits[None]
-        surprise = -log_probabilities(torch.cat((before, after[:-1])), ids)
-        if self.logits is None:
-            surprise[0] = 0.0
-        self.logits = after[-1]
-        return surprise
+        """As score, with negative log probabilities; 0 for the first token of all."""
+        if self.logits is not None:
+            return -self.score(token_ids)
+        self.prefill(token_ids[:1])
+        return torch.cat((torch.zeros(1), -self.score(token_ids[1:])))
 
     @torch.inference_mode()
     def keep(self, indices: torch.Tensor) -> None:

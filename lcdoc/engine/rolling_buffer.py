@@ -40,15 +40,19 @@ class RollingBuffer(FullBuffer):
         self._settle(unturned[:, :, indices], self.values[:, :, indices])
 
     def gained(self, start: int) -> dict[str, torch.Tensor]:
-        """All that is held, right after `keep`."""
-        assert start == 0 and self.seen_tokens == self._num_unturned
-        _, values = self.held()
-        return {"keys": self._unturned[:, :, : self._num_unturned], "values": values}
+        """All that is held: what stayed at the last `keep`, unturned, and what came since."""
+        assert start == 0
+        keys, values = self.held()
+        stayed = self._unturned[:, :, : self._num_unturned]
+        return {"stayed": stayed, "keys": keys[:, :, self._num_unturned :], "values": values}
 
     def put(self, num_tokens: int, gained: Mapping[str, torch.Tensor]) -> None:
         """Takes all that another one held."""
         assert self.seen_tokens == 0
-        self._settle(gained["keys"].to(self.keys.device), gained["values"].to(self.values.device))
+        stayed, keys, values = (gained[name].to(self.keys.device) for name in ("stayed", "keys", "values"))
+        num_stayed = stayed.shape[2]
+        self._settle(stayed, values[:, :, :num_stayed])
+        self.append(keys, values[:, :, num_stayed:])
 
     def _settle(self, unturned: torch.Tensor, values: torch.Tensor) -> None:
         self.seen_tokens = self._num_unturned = unturned.shape[2]

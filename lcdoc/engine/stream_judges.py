@@ -27,9 +27,7 @@ class Asked:
 
     needs_surprise = False
 
-    def __init__(
-        self, heads: Collection[Pair], question_ids: Sequence[int], null_ids: Sequence[int]
-    ) -> None:
+    def __init__(self, heads: Collection[Pair], question_ids: Sequence[int], null_ids: Sequence[int]) -> None:
         self._heads, self._probes = heads, (question_ids, null_ids)
 
     def scores(self, reader: Reader, start: int, stop: int, surprise: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,188 @@
+"""One run of `lcdoc stream`: the stream, the pipe it comes through, and the files that it is kept in."""
+
+import os
+import stat
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from lcdoc.cli.display import Display
+from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.measures import bytes_text, clock, count
+from lcdoc.cli.models import require_model
+from lcdoc.cli.sanitize import clean
+from lcdoc.cli.stream_output import Output, held_line
+from lcdoc.cli.stream_request import StreamRequest
+from lcdoc.engine.replacing import replacing
+from lcdoc.errors import DocumentError, UsageError
+from lcdoc.tasks.host import Host
+from lcdoc.tasks.own_profile import weights_sha256
+from lcdoc.tasks.progress import Progress
+from lcdoc.tasks.stream.digest import Digest
+from lcdoc.tasks.stream.feed import Feed
+from lcdoc.tasks.stream.following import Following
+from lcdoc.tasks.stream.journal import Journal
+from lcdoc.tasks.stream.opening import StreamWish, open_stream
+from lcdoc.tasks.stream.state import Saved, State
+from lcdoc.tasks.stream.stream import Stream
+from lcdoc.tasks.stream.wishes import Wishes
+
+
+def open_session(request: StreamRequest, display: Display, output: Output) -> "Session":
+    """Loads the model, and what was saved."""
+    settings = request.settings.read
+    require_model(settings.model, display)
+    display(Progress("load", 0, 0, 0.0, 0, 0))
+    host = Host(settings)
+    wish = StreamWish(request.question, request.keep_tokens, request.notes is not None)
+    stream = open_stream(settings, wish, request.settings.sampling, host)
+    return Session(request, stream, host, display, output)
+
+
+class Session:
+    """Making it takes up what was saved."""
+
+    def __init__(
+        self, request: StreamRequest, stream: Stream, host: Host, display: Display, output: Output
+    ) -> None:
+        self._request, self._stream, self._host = request, stream, host
+        self._display, self._output = display, output
+        self._descriptor = sys.stdin.fileno()
+        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._state = None if request.state is None else State(request.state, self._way())
+        saved = self._state.load(stream) if self._state is not None else None
+        self._journal = self._open_journal(saved)
+        self._feed = Feed(self._descriptor, self._journal, stream.taken_bytes)
+        if saved is not None:
+            self._say_resumed(saved)
+        stream.on_note = self._keep_notes
+        stream.start()
+
+    def follow(self, wishes: Wishes) -> int:
+        """Until the text ends; returns the exit code."""
+        request = self._request
+        sizes = self._stream.reading.sizes
+        self._display.say(
+            f"holding the first {sizes.sink - self._stream.head_tokens:,} tokens, the last {sizes.window:,} and the "
+            f"best {sizes.keep:,} between; no position beyond {sizes.capacity:,} of {self._stream.context_tokens:,}"
+        )
+        self._output.start(sizes, self._stream.tokens_read)
+        self._following = Following(
+            self._stream,
+            self._feed,
+            wishes,
+            every=request.every,
+            flush_after_s=request.flush_after_s,
+            on_digest=self._tell,
+            save=self._save if self._state is not None else None,
+            save_every_s=request.save_every_s,
+            meter=self._host.meter,
+            budget_bytes=self._host.budget_bytes,
+            observer=self._display,
+        )
+        self._feed.start()
+        finished = self._following.run()
+        self._display.clear()
+        return self._end(finished)
+
+    def _tell(self, digest: Digest) -> None:
+        self._display.clear()
+        waiting = self._feed.waiting_bytes
+        self._output.digest(digest, self._following.lag_s, waiting)
+        lag = f"lag {self._following.lag_s:.1f} s, {bytes_text(waiting)} waiting"
+        self._display.say(f"{held_line(digest.held)}; {lag}")
+        if digest.written_by != "model":
+            self._display.say("the model wrote nothing of use; these are the stream's own sentences")
+        if not digest.complete:
+            self._display.say("it was cut at its length limit; --max-new-tokens allows more")
+        self._display.resume()
+
+    def _save(self) -> None:
+        assert self._state is not None
+        self._state.save(self._stream)
+        if self._journal is not None:
+            self._journal.forget(self._stream.taken_bytes)
+        self._output.saved(self._stream.held())
+
+    def _keep_notes(self) -> None:
+        """The file as a whole, each time."""
+        entries = self._stream.teller.notes.entries
+        if entries:
+            self._output.note(entries[-1])
+        if self._request.notes is not None:
+            lines = (f"[tokens {note.start:,}-{note.stop:,}] {clean(note.text)}\n" for note in entries)
+            with replacing(self._request.notes, "the notes") as new:
+                new.write_text("".join(lines), encoding="utf-8")
+
+    def _end(self, finished: bool) -> int:
+        stream, unread = self._stream, self._feed.waiting_bytes
+        self._output.end(stream.held(), finished, unread)
+        if finished:
+            if not stream.tokens_read:
+                raise DocumentError("stdin: no text came; pipe one into lcdoc stream")
+            return 0
+        where = f"interrupted after {count(stream.tokens_read, 'token')}"
+        waiting = stream.waiting_tokens
+        if unread or waiting:
+            later = "will be read when it goes on" if self._state is not None else "was not read"
+            where += f"; what had come besides ({bytes_text(unread)} and {count(waiting, 'token')}) {later}"
+        self._display.say(where)
+        if self._request.state is not None:
+            self._display.say(f"all of it is in {self._request.state}, and the same command goes on")
+        return INTERRUPTED
+
+    def _way(self) -> dict[str, object]:
+        """What a state can't be gone on with without."""
+        sizes = asdict(self._stream.reading.sizes)
+        del sizes["after"]
+        return {
+            "model": self._host.files.name,
+            "weights": [weights_sha256(self._host.files), self._request.settings.read.weights],
+            "dtype": self._host.dtype_name,
+            "device": self._host.device.type,
+            "sizes": sizes,
+            "prompt": self._stream.head_text,
+        }
+
+    def _open_journal(self, saved: Saved | None) -> Journal | None:
+        """For a pipe; of a file nothing can be lost, and it goes on where it was."""
+        if self._state is None:
+            return None
+        if self._is_file:
+            self._seek(saved)
+            return None
+        return Journal(Path(f"{self._state.path}.journal"))
+
+    def _seek(self, saved: Saved | None) -> None:
+        if saved is None:
+            return
+        last = self._stream.last_bytes
+        first = saved.taken_bytes - len(last)
+        if os.pread(self._descriptor, len(last), first) != last:
+            raise UsageError(
+                f"the {saved.taken_bytes:,} bytes that {self._state.path if self._state else ''} was saved after are "
+                f"not those that stdin begins with; give the same text, or another file with --state"
+            )
+        os.lseek(self._descriptor, saved.taken_bytes, os.SEEK_SET)
+
+    def _say_resumed(self, saved: Saved) -> None:
+        ago = clock(max(0.0, time.time() - saved.saved_s))
+        self._display.say(
+            f"going on after {count(self._stream.tokens_read, 'token')} ({bytes_text(saved.taken_bytes)}), saved {ago} "
+            f"ago; {self._missed(saved)}"
+        )
+        if saved.question != self._request.question:
+            self._display.say(f"what was kept so far was kept for another question: {saved.question}")
+
+    def _missed(self, saved: Saved) -> str:
+        if self._journal is None:
+            return "nothing of the file is missed"
+        lost = self._journal.start - saved.taken_bytes
+        if lost > 0:
+            return f"{lost:,} bytes that came after that are missed"
+        again = self._journal.stop - saved.taken_bytes
+        return (
+            f"{again:,} bytes that were taken after that are read from the journal; what was sent while nobody was "
+            f"reading is not known"
+        )
