@@ -6,6 +6,7 @@ import typer
 
 from lcdoc.cli import options
 from lcdoc.cli.bench import WHATS, bench_command
+from lcdoc.cli.bench_stream import bench_stream_command
 from lcdoc.cli.budget import budget_command
 from lcdoc.cli.calibrate import calibrate_command
 from lcdoc.cli.context import context_command
@@ -198,6 +199,7 @@ app.command("extend")(extend_command)
 for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)
+bench_app.command("stream")(bench_stream_command)
 eval_app.command("context")(context_command)
 eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)

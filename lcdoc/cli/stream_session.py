@@ -35,7 +35,7 @@ def open_session(request: StreamRequest, display: Display, output: Output) -> "S
     require_model(settings.model, display)
     display(Progress("load", 0, 0, 0.0, 0, 0))
     host = Host(settings)
-    wish = StreamWish(request.question, request.keep_tokens, request.notes is not None)
+    wish = StreamWish(request.question, request.keep_tokens, True if request.notes is not None else None)
     stream = open_stream(settings, wish, request.settings.sampling, host)
     return Session(request, stream, host, display, output)
 

@@ -30,13 +30,8 @@ class Notes:
         if new:
             self.entries.append(Note(start, stop, new))
         while len(self.entries) > 1 and self.num_tokens > self.most_tokens:
-            older = self.entries[: (len(self.entries) + 1) // 2]
-            before = "\n".join(note.text for note in older)
-            text = self._condense(before)
-            if self._count(text) >= self._count(
-                before
-            ):  # no shorter: what is oldest goes, and the count says so
-                text = older[-1].text
+            older = self.entries[: max(2, len(self.entries) // 2)]
+            text = self._condense("\n".join(note.text for note in older))
             times = max(note.times for note in older) + 1
             self.entries[: len(older)] = [Note(older[0].start, older[-1].stop, text, times)]
 

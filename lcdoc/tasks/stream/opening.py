@@ -1,8 +1,11 @@
 """Opening a stream: the model on its device, how much of the text is held, and who judges what stays."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lcdoc.config import ReadSettings, Sampling
+from lcdoc.engine.attention_mass import Pair
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.stream_judges import Asked, Judge, Surprising
 from lcdoc.engine.stream_reader import StreamReader
@@ -18,16 +21,17 @@ from lcdoc.tasks.room import Need, context_window
 from lcdoc.tasks.stream.sizes import answer_tokens, fit_sizes, notes_tokens
 from lcdoc.tasks.stream.stream import Stream
 from lcdoc.tasks.stream.teller import Teller, prompt_for, request_tokens
+from lcdoc.tokens import Prompt
 
 
 @dataclass(frozen=True)
 class StreamWish:
     """question: answered each time instead of a digest. keep_tokens: of what left the window, how much stays; None for
-    the default. notes: whether notes are taken of all that leaves the window, also where questions are answered."""
+    the default. notes: whether notes are taken of all that leaves the window; None for where digests are written."""
 
     question: str | None = None
     keep_tokens: int | None = None
-    notes: bool = False
+    notes: bool | None = None
 
 
 def open_stream(
@@ -39,11 +43,22 @@ def open_stream(
     """Loads the model. Of the settings sink_size, recent_size and chunk_tokens are the stream's own. Raises
     DoesNotFitError, ModelError and UsageError."""
     host = host or Host(settings)
-    context = context_window(host.config)
-    prompt = prompt_for(host.tokenizer, wish.question)
-    answer = answer_tokens(context, sampling.max_new_tokens)
-    sizes = fit_sizes(
-        context,
+    sizes = choose_sizes(host.config, host.tokenizer, settings, wish, sampling)
+    answer = answer_tokens(context_window(host.config), sampling.max_new_tokens)
+    plan, sizes = _plan(host, settings, sizes, answer)
+    model = host.load(settings.weights, plan.rung.offloaded_layers)
+    shape, own = host.shape(settings.weights), with_own_profile(settings, host.files)
+    heads = choose_heads(profile_for(own, shape), shape.num_kv_heads, shape.windows)
+    return make_stream(model, host.tokenizer, heads, sizes, wish, sampling)
+
+
+def choose_sizes(
+    config: Any, tokenizer: Any, settings: ReadSettings, wish: StreamWish, sampling: Sampling
+) -> StreamSizes:
+    """As the settings and the wish have it, and the model's window allows. Raises UsageError."""
+    prompt = prompt_for(tokenizer, wish.question)
+    return fit_sizes(
+        context_window(config),
         len(prompt.head_ids()),
         request_tokens(prompt, wish.question),
         sampling.max_new_tokens,
@@ -52,22 +67,30 @@ def open_stream(
         keep=wish.keep_tokens,
         chunk=settings.chunk_tokens,
     )
-    plan, sizes = _plan(host, settings, sizes, answer)
-    model = host.load(settings.weights, plan.rung.offloaded_layers)
-    reading = StreamReader(model, sizes, _judge(host, settings, wish.question))
-    stop_ids = stop_ids_of(model, host.tokenizer)
-    limits = answer, notes_tokens(context)
-    teller = Teller(reading, host.tokenizer, stop_ids, wish.question, sampling, *limits)
-    keeps_notes = wish.notes or wish.question is None
+
+
+def make_stream(
+    model: Any,
+    tokenizer: Any,
+    heads: Collection[Pair],
+    sizes: StreamSizes,
+    wish: StreamWish,
+    sampling: Sampling,
+) -> Stream:
+    """heads: whose attention tells what bears on a question."""
+    context = context_window(model.config)
+    prompt = prompt_for(tokenizer, wish.question)
+    reading = StreamReader(model, sizes, _judge(prompt, heads, wish.question))
+    stop_ids = stop_ids_of(model, tokenizer)
+    limits = answer_tokens(context, sampling.max_new_tokens), notes_tokens(context)
+    teller = Teller(reading, tokenizer, stop_ids, wish.question, sampling, *limits)
+    keeps_notes = wish.question is None if wish.notes is None else wish.notes
     return Stream(reading, teller, prompt, keeps_notes=keeps_notes, context_tokens=context)
 
 
-def _judge(host: Host, settings: ReadSettings, question: str | None) -> Judge:
+def _judge(prompt: Prompt, heads: Collection[Pair], question: str | None) -> Judge:
     if question is None:
         return Surprising()
-    shape, own = host.shape(settings.weights), with_own_profile(settings, host.files)
-    heads = choose_heads(profile_for(own, shape), shape.num_kv_heads, shape.windows)
-    prompt = prompt_for(host.tokenizer, question)
     return Asked(heads, prompt.plain_ids(question), prompt.plain_ids(NULL_QUESTION))
 
 

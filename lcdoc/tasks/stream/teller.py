@@ -58,17 +58,27 @@ class Teller:
         request = "" if self.question is None else REQUEST
         asked = self._prompt.question_ids(request, first=True)
         text, cut = self._write(self._reading.reader, [*self._before_ids(), *asked], Sampler(), WORDS)
-        held = self._decode(self._reading.held.token_ids)
+        held = self._decode(self._reading.held.token_ids[len(self._prompt.head_ids()) :])
         known = self.notes.text
         draft = without_known(Draft.of(text, cut, REQUEST), known)
         draft = without_inventions(draft, f"{known}\n\n{held}")
         if draft.usable:
             return draft, MODEL
-        new = self._decode(self._reading.held.token_ids[max(0, len(self._reading.held) - new_tokens) :])
+        last = min(new_tokens, self._num_last)
+        new = self._decode(self._reading.held.token_ids[len(self._reading.held) - last :])
         sentences = [Sentence(None, one) for one in cut_sentences(new)]
         whole = [one for one in sentences if len(one.text.split()) >= MIN_WORDS] or sentences
         chosen = choose_sentences(whole, None, WORDS) if whole else []
         return Draft(" ".join(one.text for one in chosen), cut=False, looped=False), DOCUMENT
+
+    @property
+    def _num_last(self) -> int:
+        """Tokens of the text that are held without a gap, up to the last one."""
+        reading = self._reading
+        before = len(self._prompt.head_ids())
+        if reading.seen_tokens > len(reading.held):
+            before = reading.sizes.sink + reading.num_kept
+        return len(reading.held) - before
 
     def _before_ids(self) -> list[int]:
         """The notes, once there is something that only they tell of."""
