@@ -21,6 +21,8 @@ from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
 from lcdoc.cli.store import STORE_COMMANDS, STORE_HELP
 from lcdoc.cli.stream import stream_command
+from lcdoc.cli.stream_perplexity import stream_perplexity_command
+from lcdoc.cli.stream_recall import stream_recall_command
 from lcdoc.cli.summarize import summarize_command
 from lcdoc.cli.verify import verify_command
 from lcdoc.config import Settings
@@ -205,6 +207,8 @@ eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)
 eval_app.command("qa")(qa_command)
 eval_app.command("ruler")(ruler_command)
+eval_app.command("stream")(stream_recall_command)
+eval_app.command("stream-perplexity")(stream_perplexity_command)
 eval_app.command("plot")(plot_command)
 for name, command in STORE_COMMANDS.items():
     store_app.command(name)(command)

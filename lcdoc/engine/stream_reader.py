@@ -75,23 +75,31 @@ class StreamReader:
 
     def read(self, token_ids: Sequence[int]) -> None:
         """What leaves the window leaves at places of the text alone, however it comes in pieces."""
+        self._go_on(token_ids, self._judge is not None and self._judge.needs_surprise)
+
+    def score(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """Reads token_ids and returns the negative log probability that each of them had, [length] in float32; 0 for
+        the first of all."""
+        return self._go_on(token_ids, scoring=True)
+
+    def _go_on(self, token_ids: Sequence[int], scoring: bool) -> torch.Tensor:
+        surprises = [torch.empty(0)]
         done = 0
         while done < len(token_ids):
             piece = list(token_ids[done : done + min(self.sizes.chunk, self.room_tokens)])
-            self._read(piece)
+            surprise = torch.zeros(len(piece))
+            if scoring:
+                surprise = self.reader.surprise(piece)
+            else:
+                self.reader.prefill(piece)
+            offsets = torch.arange(self.seen_tokens, self.seen_tokens + len(piece))
+            self.held = self.held.add(Ledger(torch.tensor(piece), offsets, surprise))
+            self.seen_tokens += len(piece)
+            surprises.append(surprise)
             if not self.room_tokens:
                 self._move_up()
             done += len(piece)
-
-    def _read(self, piece: list[int]) -> None:
-        surprise = torch.zeros(len(piece))
-        if self._judge is not None and self._judge.needs_surprise:
-            surprise = self.reader.surprise(piece)
-        else:
-            self.reader.prefill(piece)
-        offsets = torch.arange(self.seen_tokens, self.seen_tokens + len(piece))
-        self.held = self.held.add(Ledger(torch.tensor(piece), offsets, surprise))
-        self.seen_tokens += len(piece)
+        return torch.cat(surprises)
 
     def _move_up(self) -> None:
         """A chunk leaves the window, and the best of it and of what was kept stays."""

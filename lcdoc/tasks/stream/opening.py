@@ -76,11 +76,13 @@ def make_stream(
     sizes: StreamSizes,
     wish: StreamWish,
     sampling: Sampling,
+    *,
+    blind: bool = False,
 ) -> Stream:
-    """heads: whose attention tells what bears on a question."""
+    """heads: whose attention tells what bears on a question. blind: what stays is chosen as if none were known."""
     context = context_window(model.config)
     prompt = prompt_for(tokenizer, wish.question)
-    reading = StreamReader(model, sizes, _judge(prompt, heads, wish.question))
+    reading = StreamReader(model, sizes, _judge(prompt, heads, None if blind else wish.question))
     stop_ids = stop_ids_of(model, tokenizer)
     limits = answer_tokens(context, sampling.max_new_tokens), notes_tokens(context)
     teller = Teller(reading, tokenizer, stop_ids, wish.question, sampling, *limits)
