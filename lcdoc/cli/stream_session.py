@@ -15,7 +15,7 @@ from lcdoc.cli.sanitize import clean
 from lcdoc.cli.stream_output import Output, held_line
 from lcdoc.cli.stream_request import StreamRequest
 from lcdoc.engine.replacing import replacing
-from lcdoc.errors import DocumentError, UsageError
+from lcdoc.errors import DocumentError, LcdocError, UsageError
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import weights_sha256
 from lcdoc.tasks.progress import Progress
@@ -49,6 +49,8 @@ class Session:
         self._request, self._stream, self._host = request, stream, host
         self._display, self._output = display, output
         self._descriptor = sys.stdin.fileno()
+        self._journal_said = False
+        self._saved_bytes = 0  # of the stream, up to the last save
         self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._state = None if request.state is None else State(request.state, self._way())
         saved = self._state.load(stream) if self._state is not None else None
@@ -82,7 +84,11 @@ class Session:
             observer=self._display,
         )
         self._feed.start()
-        finished = self._following.run()
+        try:
+            finished = self._following.run()
+        except BrokenPipeError:  # nobody reads what is told; what was read is kept all the same
+            self._following.save()
+            raise
         self._display.clear()
         return self._end(finished)
 
@@ -100,9 +106,20 @@ class Session:
 
     def _save(self) -> None:
         assert self._state is not None
-        self._state.save(self._stream)
-        if self._journal is not None:
-            self._journal.forget(self._stream.taken_bytes)
+        if self._feed.journal_error is not None and not self._journal_said:
+            self._journal_said = True
+            self._display.say(
+                f"{self._state.path}.journal takes no more ({self._feed.journal_error.strerror}): a killed process "
+                f"loses what came since its last save"
+            )
+        try:
+            self._state.save(self._stream)
+            if self._journal is not None:
+                self._journal.forget(self._stream.taken_bytes)
+        except (LcdocError, OSError) as error:
+            self._display.say(f"not saved, the reading goes on: {error}")
+            return
+        self._saved_bytes = self._stream.taken_bytes
         self._output.saved(self._stream.held())
 
     def _keep_notes(self) -> None:
@@ -112,8 +129,11 @@ class Session:
             self._output.note(entries[-1])
         if self._request.notes is not None:
             lines = (f"[tokens {note.start:,}-{note.stop:,}] {clean(note.text)}\n" for note in entries)
-            with replacing(self._request.notes, "the notes") as new:
-                new.write_text("".join(lines), encoding="utf-8")
+            try:
+                with replacing(self._request.notes, "the notes") as new:
+                    new.write_text("".join(lines), encoding="utf-8")
+            except LcdocError as error:
+                self._display.say(f"the reading goes on: {error}")
 
     def _end(self, finished: bool) -> int:
         stream, unread = self._stream, self._feed.waiting_bytes
@@ -128,7 +148,7 @@ class Session:
             later = "will be read when it goes on" if self._state is not None else "was not read"
             where += f"; what had come besides ({bytes_text(unread)} and {count(waiting, 'token')}) {later}"
         self._display.say(where)
-        if self._request.state is not None:
+        if self._request.state is not None and self._saved_bytes == stream.taken_bytes:
             self._display.say(f"all of it is in {self._request.state}, and the same command goes on")
         return INTERRUPTED
 

@@ -11,7 +11,18 @@ import pytest
 
 QUESTION = "Which boat left last?"
 LINES = [f"On day {day} boat {day * 37 % 101} left the harbour for island {day}.\n" for day in range(1, 90)]
-OPTIONS = ("--device", "cpu", "--max-new-tokens", "8", "--chunk-tokens", "32", "--recent-size", "128", "--keep", "48")
+OPTIONS = (
+    "--device",
+    "cpu",
+    "--max-new-tokens",
+    "8",
+    "--chunk-tokens",
+    "32",
+    "--recent-size",
+    "128",
+    "--keep",
+    "48",
+)
 
 
 def run(run_lcdoc: Callable[..., Any], model: str, text: str, *words: str | Path) -> Any:
@@ -24,7 +35,7 @@ def events(done: Any) -> list[dict[str, Any]]:
 
 
 def test_digests_alone_on_stdout(run_lcdoc: Callable[..., Any], tiny: str, tmp_path: Path) -> None:
-    done = run(run_lcdoc, tiny, "".join(LINES[:30]), "--every", "10 lines", "--notes", tmp_path / "notes.txt")
+    done = run(run_lcdoc, tiny, "".join(LINES[:15]), "--every", "5 lines", "--notes", tmp_path / "notes.txt")
     assert done.returncode == 0
     digests = done.stdout.rstrip("\n").split("\n\n")
     assert len(digests) == 3 and all(digest.strip() for digest in digests)
@@ -102,7 +113,9 @@ def test_a_file_goes_on_where_it_was_and_ends_as_without_a_break(
 
 
 def test_a_line_is_answered_without_a_full_chunk(piped: Callable[..., Any], tiny: str) -> None:
-    one = piped("--model", tiny, *OPTIONS, "--every", "1h", "--flush-after", "0.05", "--jsonl", "--ask", QUESTION)
+    one = piped(
+        "--model", tiny, *OPTIONS, "--every", "1h", "--flush-after", "0.05", "--jsonl", "--ask", QUESTION
+    )
     one.send("Boat seven left")
     one.until(lambda: one.events)
     one.signal(signal.SIGUSR1)
@@ -128,8 +141,7 @@ def test_killed_at_any_moment_nothing_that_came_is_lost(
         one.send("".join(LINES[sent:stop]))
         sent, few = stop, chance.randint(1, 6)
         one.until(lambda one=one, few=few: len(one.events) >= few)
-        journal = tmp_path / "state.journal"
-        one.until(lambda stop=stop: _taken(journal) == len("".join(LINES[:stop])))
+        one.until(lambda stop=stop: _taken(tmp_path / "state.journal") == len("".join(LINES[:stop])))
         assert one.end(signal.SIGKILL) == -signal.SIGKILL
     one = piped("--model", tiny, *OPTIONS, *words, "--state", "state")
     one.send("".join(LINES[sent:]))

@@ -12,7 +12,7 @@ READ_BYTES = 1 << 16
 
 
 class Feed:
-    """taken_bytes: handed out so far."""
+    """taken_bytes: handed out so far. journal_error: why the journal takes nothing any more."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Feed:
         self._waiting_bytes = 0
         self._ended = False
         self._error: OSError | None = None
+        self.journal_error: OSError | None = None
         self.taken_bytes = taken_bytes
         if journal is not None:
             for data in journal.after(taken_bytes):
@@ -71,8 +72,7 @@ class Feed:
     def _run(self) -> None:
         try:
             while data := os.read(self._descriptor, READ_BYTES):
-                if self._journal is not None:
-                    self._journal.append(data)
+                self._keep(data)
                 self._put(data)
                 with self._changed:
                     self._changed.wait_for(lambda: self._waiting_bytes < self._limit_bytes)
@@ -81,6 +81,15 @@ class Feed:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def _keep(self, data: bytes) -> None:
+        """In the journal; where that has no room, what comes from now on is lost with the process."""
+        if self._journal is None or self.journal_error is not None:
+            return
+        try:
+            self._journal.append(data)
+        except OSError as error:
+            self.journal_error = error
 
     def _put(self, data: bytes) -> None:
         with self._changed:

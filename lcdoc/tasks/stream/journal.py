@@ -52,14 +52,9 @@ class Journal:
             with self.path.open("rb") as file:
                 file.seek(HEAD_BYTES + taken_bytes - self.start)
                 left = file.read()
+            new = self._begin(taken_bytes, left)
             os.close(self._file)
-            self._file, self.start = self._begin(taken_bytes, left), taken_bytes
-
-    def restart(self, taken_bytes: int) -> None:
-        """Empty, after so many bytes."""
-        with self._lock:
-            os.close(self._file)
-            self._file, self.start = self._begin(taken_bytes), taken_bytes
+            self._file, self.start = new, taken_bytes
 
     def _stored_start(self) -> int | None:
         """None where there is no journal."""
