@@ -112,9 +112,9 @@ def test_a_bench_of_a_real_reading(what: str) -> None:
 
 def test_a_model_is_measured_with_its_own_profile() -> None:
     turns = Turns((128,), ("duo@50%",), 1)
-    own = Bench("memory", Subject(DEFAULT_MODEL), ReadSettings(), turns).report()["settings"]
+    own = Bench("memory", Subject(DEFAULT_MODEL.name), ReadSettings(), turns).report()["settings"]
     other = Bench("memory", Subject(shape="llama-tiny"), ReadSettings(), turns).report()["settings"]
-    assert own["profile"] == DEFAULT_MODEL and own["profile_sha256"]
+    assert own["profile"] == DEFAULT_MODEL.name and own["profile_sha256"]
     assert other["profile"] is None and other["profile_sha256"] is None
 
 
