@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+KILLS = 3
 QUESTION = "Which boat left last?"
 LINES = [f"On day {day} boat {day * 37 % 101} left the harbour for island {day}.\n" for day in range(1, 90)]
 OPTIONS = (
@@ -135,11 +136,11 @@ def test_killed_at_any_moment_nothing_that_came_is_lost(
     words = ("--every", "200tokens", "--ask", QUESTION, "--jsonl")
     whole = events(run(run_lcdoc, tiny, "".join(LINES), *words))
     chance, sent = random.Random(5), 0
-    for _ in range(3):
+    for _ in range(KILLS):
         one = piped("--model", tiny, *OPTIONS, *words, "--state", "state", "--save-every", "0.05")
-        stop = sent + chance.randint(10, 25)
+        stop = sent + chance.randint(1, len(LINES) // KILLS)
         one.send("".join(LINES[sent:stop]))
-        sent, few = stop, chance.randint(1, 6)
+        sent, few = stop, chance.randint(1, 4)
         one.until(lambda one=one, few=few: len(one.events) >= few)
         one.until(lambda stop=stop: _taken(tmp_path / "state.journal") == len("".join(LINES[:stop])))
         assert one.end(signal.SIGKILL) == -signal.SIGKILL

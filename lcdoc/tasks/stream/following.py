@@ -67,6 +67,9 @@ class Following:
                 return True
             if time.monotonic() - self._saved_s >= self._save_every_s:
                 self.save()
+        self._stream.flush(words=False)
+        if self._stream.waiting_tokens <= self._stream.reading.sizes.chunk:  # else it would take too long
+            self._read_all()
         if self._stream.new_tokens:
             self._tell("interrupted")
         self.save()
@@ -100,23 +103,29 @@ class Following:
         """Reads a chunk of what waits where there is one, or where it should wait no longer; and tells where that makes
         a digest due. Returns whether anything was read."""
         stream, chunk = self._stream, self._stream.reading.sizes.chunk
+        if self._is_due():
+            self._tell("every")
         tokens, lines = self._left(TOKENS, stream.new_tokens), self._left(LINES, stream.new_lines)
+        room = chunk if tokens is None else min(chunk, tokens)
         late = self._came_s is not None and time.monotonic() - self._came_s >= self._flush_after_s
         if late:
             stream.flush(words=True)
-        enough = stream.waiting_tokens >= min(chunk, tokens or chunk)
         whole = lines is not None and stream.waiting_lines >= lines
-        if not stream.waiting or not (late or enough or whole or self._final):
+        if not stream.waiting or not (late or whole or stream.waiting_tokens >= room or self._final):
+            self._came_s = None if late else self._came_s
             return False
-        stream.read(min(chunk, tokens or chunk), lines)
+        stream.read(room, lines)
         if not stream.waiting:
             self._came_s = None
         self._report("stream")
-        if (tokens and self._left(TOKENS, stream.new_tokens) == 0) or (
-            lines and self._left(LINES, stream.new_lines) == 0
-        ):
+        if self._is_due():
             self._tell("every")
         return True
+
+    def _is_due(self) -> bool:
+        """By what was read."""
+        stream = self._stream
+        return 0 in (self._left(TOKENS, stream.new_tokens), self._left(LINES, stream.new_lines))
 
     def _left(self, unit: str, done: int) -> int | None:
         """Until a digest is due, in this unit; None where it isn't due by it."""

@@ -30,8 +30,8 @@ class Held:
     head_tokens: what stands before the text. sinks, window: the first and the last of the text. kept: what left the
     window and stays. tokens_dropped: of the tokens read, those that are none of these. notes_tokens: of the rolling
     notes, which tell of the stream up to noted_tokens; notes_condensed: how often the oldest of them was summarized
-    again. replaced_chars: characters that were not UTF-8. highest_position: the highest at which any token has stood,
-    below the model's window of context_tokens.
+    again. replaced_chars: characters that were not UTF-8. highest_position: beyond it no token ever stands; it is
+    within the model's window of context_tokens.
     """
 
     offsets: Offsets
