@@ -11,10 +11,9 @@ from lcdoc.cli.display import Display
 from lcdoc.cli.exits import INTERRUPTED
 from lcdoc.cli.measures import bytes_text, clock, count
 from lcdoc.cli.models import require_model
-from lcdoc.cli.sanitize import clean
+from lcdoc.cli.sanitize import clean_line
 from lcdoc.cli.stream_output import Output, held_line
 from lcdoc.cli.stream_request import StreamRequest
-from lcdoc.engine.replacing import replacing
 from lcdoc.errors import DocumentError, LcdocError, UsageError
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import weights_sha256
@@ -23,6 +22,7 @@ from lcdoc.tasks.stream.digest import Digest
 from lcdoc.tasks.stream.feed import Feed
 from lcdoc.tasks.stream.following import Following
 from lcdoc.tasks.stream.journal import Journal
+from lcdoc.tasks.stream.notes import Note
 from lcdoc.tasks.stream.opening import StreamWish, open_stream
 from lcdoc.tasks.stream.state import Saved, State
 from lcdoc.tasks.stream.stream import Stream
@@ -55,10 +55,9 @@ class Session:
         self._state = None if request.state is None else State(request.state, self._way())
         saved = self._state.load(stream) if self._state is not None else None
         self._journal = self._open_journal(saved)
+        self._take_up(saved)
         self._feed = Feed(self._descriptor, self._journal, stream.taken_bytes)
-        if saved is not None:
-            self._say_resumed(saved)
-        stream.on_note = self._keep_notes
+        stream.on_note = self._keep_note
         stream.start()
 
     def follow(self, wishes: Wishes) -> int:
@@ -122,18 +121,22 @@ class Session:
         self._saved_bytes = self._stream.taken_bytes
         self._output.saved(self._stream.held())
 
-    def _keep_notes(self) -> None:
-        """The file as a whole, each time."""
-        entries = self._stream.teller.notes.entries
-        if entries:
-            self._output.note(entries[-1])
-        if self._request.notes is not None:
-            lines = (f"[tokens {note.start:,}-{note.stop:,}] {clean(note.text)}\n" for note in entries)
-            try:
-                with replacing(self._request.notes, "the notes") as new:
-                    new.write_text("".join(lines), encoding="utf-8")
-            except LcdocError as error:
-                self._display.say(f"the reading goes on: {error}")
+    def _keep_note(self, note: Note) -> None:
+        """At the end of the file, which holds what it held; a stretch that is read again after a restart has its note
+        there already."""
+        self._output.note(note)
+        path = self._request.notes
+        if path is None:
+            return
+        line = f"[tokens {note.start:,}-{note.stop:,}] {clean_line(note.text)}\n".encode()
+        try:
+            path.touch(mode=0o600)
+            with path.open("a+b") as file:
+                file.seek(0)
+                if line not in file.readlines():
+                    file.write(line)
+        except OSError as error:
+            self._display.say(f"{path}: a note can't be written, the reading goes on: {error.strerror}")
 
     def _end(self, finished: bool) -> int:
         stream, unread = self._stream, self._feed.waiting_bytes
@@ -174,6 +177,36 @@ class Session:
             return None
         return Journal(Path(f"{self._state.path}.journal"))
 
+    def _take_up(self, saved: Saved | None) -> None:
+        """Says what is gone on with, and what is missed; brings stream and journal to the same place."""
+        missed, journal, stream = "nothing of the file is missed", self._journal, self._stream
+        if journal is not None:
+            taken = stream.taken_bytes
+            if saved is None and journal.start:  # what it followed is gone
+                journal.restart(0)
+            elif taken > journal.stop:
+                journal.restart(taken)
+                missed = "what was taken after that is missed: there is no journal of it"
+            elif taken < journal.start:
+                missed = f"{journal.start - taken:,} bytes that came after that are missed"
+                stream.taken_bytes = journal.start
+            else:
+                missed = (
+                    f"{journal.stop - taken:,} bytes that were taken after that are read from the journal; what was "
+                    f"sent while nobody was reading is not known"
+                )
+            if saved is None and journal.stop:
+                self._display.say(f"{journal.stop:,} bytes that were taken before are read from the journal")
+        if saved is None:
+            return
+        ago = clock(max(0.0, time.time() - saved.saved_s))
+        self._display.say(
+            f"going on after {count(stream.tokens_read, 'token')} ({bytes_text(saved.taken_bytes)}), saved {ago} ago; "
+            f"{missed}"
+        )
+        if saved.question != self._request.question:
+            self._display.say(f"what was kept so far was kept for another question: {saved.question}")
+
     def _seek(self, saved: Saved | None) -> None:
         if saved is None:
             return
@@ -185,24 +218,3 @@ class Session:
                 f"not those that stdin begins with; give the same text, or another file with --state"
             )
         os.lseek(self._descriptor, saved.taken_bytes, os.SEEK_SET)
-
-    def _say_resumed(self, saved: Saved) -> None:
-        ago = clock(max(0.0, time.time() - saved.saved_s))
-        self._display.say(
-            f"going on after {count(self._stream.tokens_read, 'token')} ({bytes_text(saved.taken_bytes)}), saved {ago} "
-            f"ago; {self._missed(saved)}"
-        )
-        if saved.question != self._request.question:
-            self._display.say(f"what was kept so far was kept for another question: {saved.question}")
-
-    def _missed(self, saved: Saved) -> str:
-        if self._journal is None:
-            return "nothing of the file is missed"
-        lost = self._journal.start - saved.taken_bytes
-        if lost > 0:
-            return f"{lost:,} bytes that came after that are missed"
-        again = self._journal.stop - saved.taken_bytes
-        return (
-            f"{again:,} bytes that were taken after that are read from the journal; what was sent while nobody was "
-            f"reading is not known"
-        )

@@ -56,6 +56,13 @@ class Journal:
             os.close(self._file)
             self._file, self.start = new, taken_bytes
 
+    def restart(self, taken_bytes: int) -> None:
+        """Empty, after so many bytes."""
+        with self._lock:
+            new = self._begin(taken_bytes)
+            os.close(self._file)
+            self._file, self.start = new, taken_bytes
+
     def _stored_start(self) -> int | None:
         """None where there is no journal."""
         try:

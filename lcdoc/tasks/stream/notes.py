@@ -24,16 +24,20 @@ class Notes:
         self._tokenizer, self.most_tokens, self._condense = tokenizer, most_tokens, condense
         self.entries: list[Note] = []
 
-    def add(self, start: int, stop: int, text: str) -> None:
-        """Without what they say already. While they are too long, the older half of them becomes one."""
+    def add(self, start: int, stop: int, text: str) -> Note | None:
+        """Without what they say already; None where that is all. While they are too long, the older half of them
+        becomes one."""
         new = without_known(Draft(text, cut=False, looped=False), self.text).text.strip()
-        if new:
-            self.entries.append(Note(start, stop, new))
+        if not new:
+            return None
+        added = Note(start, stop, new)
+        self.entries.append(added)
         while len(self.entries) > 1 and self.num_tokens > self.most_tokens:
             older = self.entries[: max(2, len(self.entries) // 2)]
             text = self._condense("\n".join(note.text for note in older))
             times = max(note.times for note in older) + 1
             self.entries[: len(older)] = [Note(older[0].start, older[-1].stop, text, times)]
+        return added
 
     @property
     def text(self) -> str:

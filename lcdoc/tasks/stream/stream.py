@@ -9,6 +9,7 @@ from lcdoc.engine.stream_reader import StreamReader
 from lcdoc.tasks.stream.digest import ANSWER, DIGEST, Digest
 from lcdoc.tasks.stream.held import Held, Offsets, Span, runs
 from lcdoc.tasks.stream.intake import Intake, Piece
+from lcdoc.tasks.stream.notes import Note
 from lcdoc.tasks.stream.teller import MODEL, Teller
 from lcdoc.tokens import Prompt
 
@@ -41,7 +42,7 @@ class Stream:
         self.last_bytes = b""
         self.new_tokens = self.new_lines = 0
         self.noted_tokens = 0
-        self.on_note: Callable[[], None] = lambda: None
+        self.on_note: Callable[[Note], None] = lambda note: None  # hears each that is taken
 
     @property
     def head_text(self) -> str:
@@ -115,9 +116,10 @@ class Stream:
         self._add_note(draft.text)
 
     def _add_note(self, text: str) -> None:
-        self.teller.notes.add(self.noted_tokens, self.tokens_read, text)
+        added = self.teller.notes.add(self.noted_tokens, self.tokens_read, text)
         self.noted_tokens = self.tokens_read
-        self.on_note()
+        if added is not None:
+            self.on_note(added)
 
     def tell(self, reason: str) -> Digest:
         """A digest, or the answer to the question, of all that was read. reason: see Digest."""
