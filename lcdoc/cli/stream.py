@@ -71,6 +71,11 @@ def stream_command(
     for name, seconds in (("--flush-after", flush_after), ("--save-every", save_every)):
         if not 0 <= seconds < float("inf"):
             raise UsageError(f"{name} must be 0 seconds or more, not {seconds}")
+    for name, path in (("--state", state), ("--notes", notes)):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(
+                f"{name} {path}: there is no folder {path.parent}; make it, or name another file"
+            )
     if sys.stdin is None:
         raise UsageError("stdin is closed; pipe a text into lcdoc stream")
     question = checked_questions([ask])[0] if ask is not None else None

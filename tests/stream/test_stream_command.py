@@ -79,6 +79,7 @@ def test_no_text_is_an_error(run_lcdoc: Callable[..., Any], tiny: str) -> None:
         (("--every", "often"), "--every must be a number of tokens"),
         (("--recent-size", "2000"), "take a smaller --recent-size"),
         (("--flush-after", "-1"), "--flush-after must be 0 seconds or more"),
+        (("--state", "nowhere/state"), "there is no folder nowhere"),
     ],
 )
 def test_wrong_wishes(run_lcdoc: Callable[..., Any], tiny: str, words: tuple[str, ...], said: str) -> None:
