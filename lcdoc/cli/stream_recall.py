@@ -34,7 +34,7 @@ def stream_recall_command(
     distance: Distance = 20_000,
     seeds: Seeds = 10,
     ways: Ways = "asked,blind,window",
-    templates: Templates = "magic,locker,archive,festival,password",
+    templates: Templates = "magic",
     haystack: Book = "moby-dick",
     keep: Keep = None,
     json: evaluate.ResultFile = None,

@@ -1,30 +1,24 @@
 """One run of `lcdoc stream`: the stream, the pipe it comes through, and the files that it is kept in."""
 
-import os
-import stat
 import sys
-import time
-from dataclasses import asdict
-from pathlib import Path
 
 from lcdoc.cli.display import Display
 from lcdoc.cli.exits import INTERRUPTED
-from lcdoc.cli.measures import bytes_text, clock, count
+from lcdoc.cli.measures import bytes_text, count
 from lcdoc.cli.models import require_model
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.cli.stream_output import Output, held_line
 from lcdoc.cli.stream_request import StreamRequest
-from lcdoc.errors import DocumentError, LcdocError, UsageError
+from lcdoc.cli.stream_resuming import open_journal, open_state, take_up
+from lcdoc.errors import DocumentError, LcdocError
 from lcdoc.tasks.host import Host
-from lcdoc.tasks.own_profile import weights_sha256
 from lcdoc.tasks.progress import Progress
 from lcdoc.tasks.stream.digest import Digest
 from lcdoc.tasks.stream.feed import Feed
 from lcdoc.tasks.stream.following import Following
-from lcdoc.tasks.stream.journal import Journal
 from lcdoc.tasks.stream.notes import Note
 from lcdoc.tasks.stream.opening import StreamWish, open_stream
-from lcdoc.tasks.stream.state import Saved, State
+from lcdoc.tasks.stream.state import State
 from lcdoc.tasks.stream.stream import Stream
 from lcdoc.tasks.stream.wishes import Wishes
 
@@ -51,11 +45,15 @@ class Session:
         self._descriptor = sys.stdin.fileno()
         self._journal_said = False
         self._saved_bytes = 0  # of the stream, up to the last save
-        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
-        self._state = None if request.state is None else State(request.state, self._way())
-        saved = self._state.load(stream) if self._state is not None else None
-        self._journal = self._open_journal(saved)
-        self._take_up(saved)
+        self._state: State | None = None
+        journal = None
+        if request.state is not None:
+            self._state = open_state(request.state, request, stream, host)
+            saved = self._state.load(stream)
+            journal = open_journal(self._state, self._descriptor, stream, saved)
+            for line in take_up(saved, journal, stream):
+                display.say(line)
+        self._journal = journal
         self._feed = Feed(self._descriptor, self._journal, stream.taken_bytes)
         stream.on_note = self._keep_note
         stream.start()
@@ -154,67 +152,3 @@ class Session:
         if self._request.state is not None and self._saved_bytes == stream.taken_bytes:
             self._display.say(f"all of it is in {self._request.state}, and the same command goes on")
         return INTERRUPTED
-
-    def _way(self) -> dict[str, object]:
-        """What a state can't be gone on with without."""
-        sizes = asdict(self._stream.reading.sizes)
-        del sizes["after"]
-        return {
-            "model": self._host.files.name,
-            "weights": [weights_sha256(self._host.files), self._request.settings.read.weights],
-            "dtype": self._host.dtype_name,
-            "device": self._host.device.type,
-            "sizes": sizes,
-            "prompt": self._stream.head_text,
-        }
-
-    def _open_journal(self, saved: Saved | None) -> Journal | None:
-        """For a pipe; of a file nothing can be lost, and it goes on where it was."""
-        if self._state is None:
-            return None
-        if self._is_file:
-            self._seek(saved)
-            return None
-        return Journal(Path(f"{self._state.path}.journal"))
-
-    def _take_up(self, saved: Saved | None) -> None:
-        """Says what is gone on with, and what is missed; brings stream and journal to the same place."""
-        missed, journal, stream = "nothing of the file is missed", self._journal, self._stream
-        if journal is not None:
-            taken = stream.taken_bytes
-            if saved is None and journal.start:  # what it followed is gone
-                journal.restart(0)
-            elif taken > journal.stop:
-                journal.restart(taken)
-                missed = "what was taken after that is missed: there is no journal of it"
-            elif taken < journal.start:
-                missed = f"{journal.start - taken:,} bytes that came after that are missed"
-                stream.taken_bytes = journal.start
-            else:
-                missed = (
-                    f"{journal.stop - taken:,} bytes that were taken after that are read from the journal; what was "
-                    f"sent while nobody was reading is not known"
-                )
-            if saved is None and journal.stop:
-                self._display.say(f"{journal.stop:,} bytes that were taken before are read from the journal")
-        if saved is None:
-            return
-        ago = clock(max(0.0, time.time() - saved.saved_s))
-        self._display.say(
-            f"going on after {count(stream.tokens_read, 'token')} ({bytes_text(saved.taken_bytes)}), saved {ago} ago; "
-            f"{missed}"
-        )
-        if saved.question != self._request.question:
-            self._display.say(f"what was kept so far was kept for another question: {saved.question}")
-
-    def _seek(self, saved: Saved | None) -> None:
-        if saved is None:
-            return
-        last = self._stream.last_bytes
-        first = saved.taken_bytes - len(last)
-        if os.pread(self._descriptor, len(last), first) != last:
-            raise UsageError(
-                f"the {saved.taken_bytes:,} bytes that {self._state.path if self._state else ''} was saved after are "
-                f"not those that stdin begins with; give the same text, or another file with --state"
-            )
-        os.lseek(self._descriptor, saved.taken_bytes, os.SEEK_SET)
