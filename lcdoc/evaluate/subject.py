@@ -67,6 +67,11 @@ class Subject:
         self._model: Any = None
 
     @property
+    def settings(self) -> ReadSettings:
+        """With the model's own profile, where it has one."""
+        return self._settings
+
+    @property
     def model(self) -> Any:
         """The weights on their device, once they are loaded."""
         return self._model
