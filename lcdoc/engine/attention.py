@@ -14,6 +14,7 @@ from lcdoc.engine.cache import Buffer, LayerCache, layer_of
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.grouped_attention import attend_grouped
 from lcdoc.engine.grouped_buffer import GroupedBuffer
+from lcdoc.engine.head_slices import pick_heads, put_heads
 from lcdoc.engine.heads import HeadGroup
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.parts import Part, attend_causal
@@ -55,15 +56,15 @@ def attention_forward(
     if len(groups) == 1:
         output = _attend_group(query, key, value, layer, *groups[0], scale, softcap, s_aux)
         return output.transpose(1, 2), None
-    output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
+    output = query.new_empty(1, query.shape[1], query.shape[2], value.shape[-1])
     for group, buffer in groups:
-        kv_heads = list(group.kv_heads)
-        heads = [h * group_size + i for h in group.kv_heads for i in range(group_size)]
-        aux = None if s_aux is None else s_aux[heads]
-        part = query[:, heads], key[:, kv_heads], value[:, kv_heads]
+        kv_heads = group.kv_heads
+        aux = None if s_aux is None else pick_heads(s_aux[None], kv_heads, group_size)[0]
+        queries = pick_heads(query, kv_heads, group_size)
+        part = queries, pick_heads(key, kv_heads), pick_heads(value, kv_heads)
         result = _attend_group(*part, layer, group, buffer, scale, softcap, aux)
-        output[:, :, heads] = result.transpose(1, 2)
-    return output, None
+        put_heads(output, result, kv_heads, group_size)
+    return output.transpose(1, 2), None
 
 
 def _attend_group(
