@@ -30,7 +30,7 @@ def compare_prefill(
 ) -> Iterator[Comparison]:
     """Seconds to read each length, from the first token to the logits after the last."""
     for mode in turns.contestants:
-        open_reader(model, mode, settings, WARM_UP_TOKENS).prefill(random_ids(model, WARM_UP_TOKENS))
+        open_reader(model, mode, settings, WARM_UP_TOKENS).read(random_ids(model, WARM_UP_TOKENS))
     for length in turns.lengths:
         ids = random_ids(model, length)
         samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
@@ -39,7 +39,7 @@ def compare_prefill(
                 reader = open_reader(model, mode, settings, length)
                 _synchronize(model)
                 started = time.perf_counter()
-                reader.prefill(ids)
+                reader.read(ids)
                 _synchronize(model)
                 samples[mode].append(time.perf_counter() - started)
                 observer(Progress("read", length, length, length / samples[mode][-1], reader.cache.nbytes, 0))

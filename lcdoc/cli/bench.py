@@ -33,7 +33,10 @@ ModelConfig = Annotated[
 Lengths = Annotated[str, typer.Option(metavar="N,N,...", help="Tokens read before each measurement.")]
 Modes = Annotated[
     str,
-    typer.Option(metavar="MODE,...", help="exact, stream, duo, duo@75%, int8, int4; stock is always there."),
+    typer.Option(
+        metavar="MODE,...",
+        help="exact, stream, duo, duo@75%, duo@75%+sparse, int8, int4; stock is always there.",
+    ),
 ]
 Repeats = Annotated[int, typer.Option(help="How often each is measured.")]
 ResultFile = Annotated[

@@ -37,6 +37,7 @@ DOCUMENT_READING = [
     *EXTENDING,
     *_parameters(None, fusion=options.Fusion),
     *HEADS,
+    *_parameters(None, sparse_prefill=options.SparsePrefill),
     *CHUNKS,
     *_parameters(None, max_new_tokens=options.MaxNewTokens),
 ]

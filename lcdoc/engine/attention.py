@@ -18,6 +18,7 @@ from lcdoc.engine.head_slices import pick_heads, put_heads
 from lcdoc.engine.heads import HeadGroup
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.parts import Part, attend_causal
+from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.engine.window_attention import attend_window
 from lcdoc.kernels.attend import attend, merge
 
@@ -79,7 +80,7 @@ def _attend_group(
     s_aux: torch.Tensor | None,
 ) -> torch.Tensor:
     """One head group's output [1, heads, length, head_dim]."""
-    output, lse = attend_buffer(query, keys, values, buffer, scale, softcap)
+    output, lse = attend_buffer(query, keys, values, buffer, scale, softcap, layer.sparse)
     if s_aux is not None:
         aux = s_aux.float()[:, None]
         output = output * torch.sigmoid(lse - aux).unsqueeze(-1).to(output.dtype)
@@ -98,10 +99,12 @@ def attend_buffer(
     buffer: Buffer,
     scale: float,
     softcap: float | None = None,
+    sparse: SparsePrefill | None = None,
 ) -> Part:
     """Attends over what the buffer holds and the new tokens themselves, and appends these to it.
 
-    query: [1, heads, length, head_dim]; keys, values: [1, kv_heads, length, head_dim], of the same tokens.
+    query: [1, heads, length, head_dim]; keys, values: [1, kv_heads, length, head_dim], of the same tokens. sparse: how
+    a buffer that holds everything as it is may be read by blocks.
     Returns output [1, heads, length, head_dim] and log-sum-exp [1, heads, length].
     """
     if isinstance(buffer, SinkWindowBuffer):
@@ -112,7 +115,7 @@ def attend_buffer(
         return _attend_kept(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, GroupedBuffer):
         return attend_grouped(query, keys, values, buffer, scale, softcap)
-    return _attend_full(query, keys, values, buffer, scale, softcap)
+    return _attend_full(query, keys, values, buffer, scale, softcap, sparse)
 
 
 def _attend_full(
@@ -122,13 +125,18 @@ def _attend_full(
     buffer: FullBuffer,
     scale: float,
     softcap: float | None,
+    sparse: SparsePrefill | None,
 ) -> Part:
-    """Every query sees every token before it."""
+    """Every query sees every token before it, or of those before the chunk what sparse reading chooses."""
     num_new, num_past = keys.shape[2], buffer.seen_tokens
     buffer.append(keys, values)
     held_keys, held_values = buffer.held()
     if num_new == 1:
         return attend(query, held_keys, held_values, scale=scale, softcap=softcap)
+    if sparse is not None and sparse.active and num_past:
+        past = held_keys[:, :, :num_past], held_values[:, :, :num_past]
+        own = attend(query, keys, values, scale=scale, causal=True, softcap=softcap)
+        return merge([own, sparse.attend(query, *past, scale, softcap)])
     return attend_causal(query, held_keys, held_values, num_past, scale, softcap)
 
 
