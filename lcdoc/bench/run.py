@@ -24,6 +24,7 @@ class Bench:
         self._head = new_report(f"bench {what}", subject.name, subject.device, subject.dtype) | {
             "settings": {
                 **asdict(turns),
+                "weights": settings.weights,
                 "chunk_tokens": settings.chunk_tokens,
                 "sink_size": settings.sink_size,
                 "recent_size": settings.recent_size,
@@ -51,4 +52,8 @@ class Bench:
         if self.what == "memory":
             return compare_memory(self._subject, self._settings, self._turns, observer)
         compare = {"prefill": compare_prefill, "decode": compare_decode}[self.what]
-        return compare(self._subject.load(), self._settings, self._turns, observer)
+        model, weights = self._subject.load(), self._settings.weights
+        if weights == "model":
+            return compare(model, self._settings, self._turns, observer)
+        rounded = self._subject.load(weights)
+        return compare(rounded, self._settings, self._turns, observer, stock=model)

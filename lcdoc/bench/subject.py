@@ -9,7 +9,7 @@ from lcdoc.engine.attention import register
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.models import load_model, resolve
 from lcdoc.models.importing import import_transformers
-from lcdoc.models.placement import choose_device, choose_dtype
+from lcdoc.models.placement import choose_device, choose_dtype, stored_weights
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama-tiny": {
@@ -72,12 +72,18 @@ class Subject:
             return f"random weights, {self.shape or self.model_config}"
         return resolve(self.model).name
 
-    def load(self) -> Any:
-        """The model, in eval mode on its device, attending with lcdoc's attention."""
+    def load(self, weights: str = "model") -> Any:
+        """The model, in eval mode on its device, attending with lcdoc's attention. weights: how its linear layers are
+        stored."""
         if self.shape is None and self.model_config is None:
             files = resolve(self.model)
-            return load_model(files, device=self.device, dtype=self.dtype, attn_implementation=register())
-        return self._random_model()
+            placed = {"device": self.device, "dtype": self.dtype}
+            return load_model(files, **placed, weights=weights, attn_implementation=register())
+        model = self._random_model()
+        from lcdoc.models.rounding import replace_linears
+
+        weights = stored_weights(weights, model.dtype)
+        return model if weights == "model" else replace_linears(model, weights)
 
     def _random_model(self) -> Any:
         import_transformers()

@@ -11,7 +11,7 @@ from lcdoc.cli import options
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import bytes_text
-from lcdoc.cli.reading import reading
+from lcdoc.cli.reading import weighed_reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
 from lcdoc.config import Settings
 
@@ -47,7 +47,7 @@ ResultFile = Annotated[
 def bench_command(what: str) -> Callable[..., int]:
     """The command that measures it. what: one of WHATS."""
 
-    @reading
+    @weighed_reading
     def command(
         settings: Settings,
         model: options.Model = None,

@@ -54,6 +54,11 @@ def reading(command: Callable[..., int]) -> Callable[..., int]:
     return _with_settings(command, READING)
 
 
+def weighed_reading(command: Callable[..., int]) -> Callable[..., int]:
+    """As reading, with --weights: for commands that measure what they cost and gain."""
+    return _with_settings(command, [*READING, *WEIGHTS])
+
+
 def extended_reading(command: Callable[..., int]) -> Callable[..., int]:
     """As reading, with --extend: for commands that can read beyond the model's window."""
     return _with_settings(command, [*READING, *EXTENDING])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-# Reads an argument's type from its name: p_ points to bfloat16 but where SPECIAL says otherwise, capitals are constants.
+# Tells types by names: p_ points to bfloat16 but where SPECIAL says otherwise, and capitals are constants.
 SCRIPT = """
 import importlib, inspect, sys
 import triton

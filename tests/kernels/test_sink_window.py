@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from lcdoc.kernels.sink_window_prefill import naive
+
 from lcdoc.engine.buffers import SinkWindowBuffer
 from lcdoc.engine.window_attention import attend_window
-from lcdoc.kernels.sink_window_prefill import naive
 
 from .conftest import bound
 
