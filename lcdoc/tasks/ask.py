@@ -21,6 +21,7 @@ from lcdoc.tasks.citing import citations_of
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt
+from lcdoc.tasks.repetition import goes_in_a_circle
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tasks.storing import open_chain, why_not_stored
 from lcdoc.tokens import Prompt, TextStream, TokenizedDocument, tokenize
@@ -49,8 +50,8 @@ class Reading:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
         otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
         documents, where they are known. prompt: what stands around documents and questions. store: what is read is kept
-        there, and what is there already is not read again. Raises DoesNotFitError
-        before any weights are loaded where the documents are longer than the model's window."""
+        there, and what is there already is not read again. Raises DoesNotFitError before any weights are loaded where
+        the documents are longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._checker = Checker(documents)
@@ -159,10 +160,10 @@ class Reading:
     ) -> Answer:
         """Answers one question; on_text hears the answer as it is made, whole characters only.
 
-        keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer
-        with finish_reason "interrupted", and its turn is forgotten. until: hears the answer so far, and tells whether
-        that is enough of it. Raises UsageError for a question without
-        room in the window.
+        keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer with
+        finish_reason "interrupted", and its turn is forgotten. An answer that goes in a circle is ended as a
+        "repetition". until: hears the answer so far, and tells whether that is enough of it. Raises UsageError for a
+        question without room in the window.
         """
         self.read()
         asked = time.perf_counter()
@@ -186,13 +187,17 @@ class Reading:
                     on_text(piece)
                     if until("".join(pieces)):
                         return
+                if goes_in_a_circle(answer_ids):
+                    return
 
         try:
             while not succeeds(answer_on):
                 self._reader.rewind(before)
                 self._step_down()
                 before = self._mark()
-            if len(token_times) == max_new_tokens:
+            if goes_in_a_circle(answer_ids):
+                finish_reason = "repetition"
+            elif len(token_times) == max_new_tokens:
                 finish_reason = "length"
         except KeyboardInterrupt:
             finish_reason = "interrupted"
