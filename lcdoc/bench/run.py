@@ -1,7 +1,7 @@
 """A bench from its plan to its report."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ class Bench:
         if self.what == "memory":
             return compare_memory(self._subject, self._settings, self._turns, observer)
         compare = {"prefill": compare_prefill, "decode": compare_decode}[self.what]
-        model, weights = self._subject.load(), self._settings.weights
-        if weights == "model":
-            return compare(model, self._settings, self._turns, observer)
-        rounded = self._subject.load(weights)
-        return compare(rounded, self._settings, self._turns, observer, stock=model)
+        stock, weights = self._subject.load(), self._settings.weights
+        model = stock if weights == "model" else self._subject.load(weights)
+        # What is read with is said by the model; each mode says how.
+        settings = replace(self._settings, weights="model")
+        return compare(model, settings, self._turns, observer, stock=stock)

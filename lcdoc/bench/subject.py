@@ -79,8 +79,13 @@ class Subject:
         """The model, in eval mode on its device, attending with lcdoc's attention. weights: how its linear layers are
         stored."""
         if self.files:
-            placed = {"device": self.device, "dtype": self.dtype}
-            return load_model(self.files, **placed, weights=weights, attn_implementation=register())
+            return load_model(
+                self.files,
+                device=self.device,
+                dtype=self.dtype,
+                weights=weights,
+                attn_implementation=register(),
+            )
         model = self._random_model()
         from lcdoc.models.rounding import replace_linears
 
