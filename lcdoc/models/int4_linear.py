@@ -51,6 +51,7 @@ class Int4Linear(RoundedLinear):
 
     bits = 4
     row_step = TILES.get(torch.backends.cpu.get_cpu_capability(), 32)
+    has_kernel = torch.backends.cpu.get_cpu_capability() in TILES
     scales: Tensor
 
     def pack(self, weight: Tensor) -> dict[str, Tensor]:
@@ -89,17 +90,18 @@ class Int4Linear(RoundedLinear):
         return weights[: self.out_features - start, : self.in_features].to(self.dtype)
 
     def forward(self, states: Tensor) -> Tensor:
-        rows = states.reshape(-1, self.in_features)
-        if rows.shape[0] > FEW_ROWS or not self._has_kernel(rows):
+        few = states.numel() <= FEW_ROWS * self.in_features
+        if not (few and self.has_kernel and states.device.type == "cpu"):
             return super().forward(states)
-        padded = F.pad(rows, (0, -self.in_features % GROUP_SIZE)).bfloat16()
-        output = torch.ops.aten._weight_int4pack_mm_for_cpu(padded, self.weight, GROUP_SIZE, self.scales)
-        output = output[:, : self.out_features].to(self.dtype)
-        output = output if self.bias is None else output + self.bias
-        return output.view(*states.shape[:-1], self.out_features)
-
-    def _has_kernel(self, rows: Tensor) -> bool:
-        return rows.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in TILES
+        # Hardly more than the kernel's own call, which takes microseconds.
+        rows = states.reshape(-1, self.in_features).bfloat16()
+        if self.in_features % GROUP_SIZE:
+            rows = F.pad(rows, (0, -self.in_features % GROUP_SIZE))
+        output = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP_SIZE, self.scales)
+        if self.out_features % self.row_step:
+            output = output[:, : self.out_features]
+        output = output.to(self.dtype).reshape(*states.shape[:-1], self.out_features)
+        return output if self.bias is None else output + self.bias
 
 
 def _whole_groups(weight: Tensor) -> Tensor:
