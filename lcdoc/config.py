@@ -60,6 +60,8 @@ class ReadSettings:
     fusion: whether a document longer than the model's window is read in parts: "auto" where positions are not, or not
     without much loss, extended, "parts" in any case, "off" never.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
+    sparse_prefill: whether retrieval heads read the document by blocks, each chunk only those of the past that may
+    matter to it, where that is quicker.
     chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
     """
 
@@ -78,6 +80,7 @@ class ReadSettings:
     fusion: str = "auto"
     sink_size: int | None = None
     recent_size: int | None = None
+    sparse_prefill: bool = False
     chunk_tokens: int = 1024
 
     def __post_init__(self) -> None:

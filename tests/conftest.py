@@ -102,6 +102,7 @@ def known_speeds(cli_env: dict[str, str]) -> Path:
     from lcdoc.engine.calibration import Calibration, Machine, store_calibration
     from lcdoc.engine.fetching import FetchRate
     from lcdoc.engine.rates import LinearRate, Rates
+    from lcdoc.engine.sparse_prefill import SparseRate
 
     rates = Rates(
         linear=(LinearRate(128, 512, 1e10), LinearRate(1024, 512, 2e10)),
@@ -110,6 +111,7 @@ def known_speeds(cli_env: dict[str, str]) -> Path:
         unpacked_per_s={"bfloat16": 3e9, "int8": 1e9, "int4": 3e8},
         bytes_per_s=1e10,
         layer_step_s=1e-4,
+        sparse=SparseRate(64, 1.0),
         fetched={"cached": FetchRate(1e-3, 1e10), "disk": FetchRate(1e-3, 1e9)},
     )
     folder = Path(cli_env["LCDOC_HOME"]) / "calibrations"

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lcdoc.bench.comparison import Comparison
@@ -16,6 +16,7 @@ from lcdoc.bench.subject import Subject
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.errors import LcdocError
+from lcdoc.evaluate.modes import STOCK
 from lcdoc.tasks.progress import Observer, Progress, silent
 
 
@@ -82,11 +83,11 @@ def measure(subject: Subject, settings: ReadSettings, mode: str, length: int) ->
     from lcdoc.engine.sampling import Sampler
     from lcdoc.evaluate.modes import open_reader
 
-    model = subject.load()
+    model = subject.load("model" if mode == STOCK else settings.weights)
     meter = MemoryMeter(model.device)
     loaded_bytes, load_peak_bytes = meter.now_bytes(), meter.peak_bytes()
-    reader = open_reader(model, mode, settings, length + DECODE_TOKENS)
-    reader.prefill(random_ids(model, length))
+    reader = open_reader(model, mode, replace(settings, weights="model"), length + DECODE_TOKENS)
+    reader.read(random_ids(model, length))
     for _ in reader.decode(Sampler(), (), DECODE_TOKENS):
         pass
     return Peak(

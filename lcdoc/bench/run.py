@@ -1,7 +1,7 @@
 """A bench from its plan to its report."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Bench:
         self._head = new_report(f"bench {what}", subject.name, subject.device, subject.dtype) | {
             "settings": {
                 **asdict(turns),
+                "weights": settings.weights,
                 "chunk_tokens": settings.chunk_tokens,
                 "sink_size": settings.sink_size,
                 "recent_size": settings.recent_size,
@@ -56,4 +57,8 @@ class Bench:
         if self.what == "memory":
             return compare_memory(self._subject, self._settings, self._turns, observer)
         compare = {"prefill": compare_prefill, "decode": compare_decode}[self.what]
-        return compare(self._subject.load(), self._settings, self._turns, observer)
+        stock, weights = self._subject.load(), self._settings.weights
+        model = stock if weights == "model" else self._subject.load(weights)
+        # What is read with is said by the model; each mode says how.
+        settings = replace(self._settings, weights="model")
+        return compare(model, settings, self._turns, observer, stock=stock)

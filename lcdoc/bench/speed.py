@@ -1,7 +1,7 @@
 """Seconds of prefill and of decode, each mode beside stock transformers in one process, turn by turn."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from lcdoc.bench.comparison import Comparison
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.engine.sampling import Sampler
-from lcdoc.evaluate.modes import AnyReader, open_reader, switch
+from lcdoc.evaluate.modes import STOCK, AnyReader, open_reader, switch
 from lcdoc.tasks.progress import Observer, Progress, silent
 
 WARM_UP_TOKENS = 256
@@ -26,20 +26,23 @@ def random_ids(model: Any, length: int) -> list[int]:
 
 
 def compare_prefill(
-    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent
+    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent, stock: Any = None
 ) -> Iterator[Comparison]:
-    """Seconds to read each length, from the first token to the logits after the last."""
+    """Seconds to read each length, from the first token to the logits after the last. stock: the model that stock
+    transformers read with, where the modes' own has its weights rounded."""
+    model_of = _models(model, stock)
     for mode in turns.contestants:
-        open_reader(model, mode, settings, WARM_UP_TOKENS).prefill(random_ids(model, WARM_UP_TOKENS))
+        warm_up = random_ids(model, WARM_UP_TOKENS)
+        open_reader(model_of(mode), mode, settings, WARM_UP_TOKENS).read(warm_up)
     for length in turns.lengths:
         ids = random_ids(model, length)
         samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
         for repeat in range(turns.repeats):
             for mode in turns.order(repeat):
-                reader = open_reader(model, mode, settings, length)
+                reader = open_reader(model_of(mode), mode, settings, length)
                 _synchronize(model)
                 started = time.perf_counter()
-                reader.prefill(ids)
+                reader.read(ids)
                 _synchronize(model)
                 samples[mode].append(time.perf_counter() - started)
                 observer(Progress("read", length, length, length / samples[mode][-1], reader.cache.nbytes, 0))
@@ -48,27 +51,32 @@ def compare_prefill(
 
 
 def compare_decode(
-    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent
+    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent, stock: Any = None
 ) -> Iterator[Comparison]:
-    """Seconds for each token decoded after each length, over DECODE_TOKENS at a time.
+    """Seconds for each token decoded after each length, over DECODE_TOKENS at a time. stock: as for compare_prefill.
 
     All caches are held together, and grow by the same tokens' number at each turn.
     """
+    model_of = _models(model, stock)
     for length in turns.lengths:
         ids = random_ids(model, length)
         capacity = length + (turns.repeats + 1) * DECODE_TOKENS
         readers = {}
         for mode in turns.contestants:
-            readers[mode] = open_reader(model, mode, settings, capacity)
-            readers[mode].prefill(ids)
+            readers[mode] = open_reader(model_of(mode), mode, settings, capacity)
+            readers[mode].read(ids)
             _decode_s(model, readers[mode])  # warms up
             observer(Progress("read", length, length, 0.0, readers[mode].cache.nbytes, 0))
         samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
         for repeat in range(turns.repeats):
             for mode in turns.order(repeat):
-                switch(model, mode)
+                switch(model_of(mode), mode)
                 samples[mode].append(_decode_s(model, readers[mode]))
         yield Comparison(length, samples)
+
+
+def _models(model: Any, stock: Any) -> Callable[[str], Any]:
+    return lambda mode: stock if mode == STOCK and stock is not None else model
 
 
 def _decode_s(model: Any, reader: AnyReader) -> float:

@@ -9,7 +9,7 @@ from lcdoc.engine.attention import register
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.models import ModelFiles, load_model, resolve
 from lcdoc.models.importing import import_transformers
-from lcdoc.models.placement import choose_device, choose_dtype
+from lcdoc.models.placement import choose_device, choose_dtype, stored_weights
 
 SHAPES: dict[str, dict[str, Any]] = {
     "llama-tiny": {
@@ -88,13 +88,22 @@ class Subject:
     def name(self) -> str:
         return self.files.name if self.files else f"random weights, {self.shape or self.model_config}"
 
-    def load(self) -> Any:
-        """The model, in eval mode on its device, attending with lcdoc's attention."""
+    def load(self, weights: str = "model") -> Any:
+        """The model, in eval mode on its device, attending with lcdoc's attention. weights: how its linear layers are
+        stored."""
         if self.files:
             return load_model(
-                self.files, device=self.device, dtype=self.dtype, attn_implementation=register()
+                self.files,
+                device=self.device,
+                dtype=self.dtype,
+                weights=weights,
+                attn_implementation=register(),
             )
-        return self._random_model()
+        model = self._random_model()
+        from lcdoc.models.rounding import replace_linears
+
+        weights = stored_weights(weights, model.dtype)
+        return model if weights == "model" else replace_linears(model, weights)
 
     def _random_model(self) -> Any:
         import_transformers()

@@ -11,7 +11,7 @@ from lcdoc.cli import options
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import bytes_text
-from lcdoc.cli.reading import reading
+from lcdoc.cli.reading import weighed_reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
 from lcdoc.config import Settings
 
@@ -33,7 +33,10 @@ ModelConfig = Annotated[
 Lengths = Annotated[str, typer.Option(metavar="N,N,...", help="Tokens read before each measurement.")]
 Modes = Annotated[
     str,
-    typer.Option(metavar="MODE,...", help="exact, stream, duo, duo@75%, int8, int4; stock is always there."),
+    typer.Option(
+        metavar="MODE,...",
+        help="exact, stream, duo, duo@75%, duo@75%+sparse, int8, int4; stock is always there.",
+    ),
 ]
 Repeats = Annotated[int, typer.Option(help="How often each is measured.")]
 ResultFile = Annotated[
@@ -44,7 +47,7 @@ ResultFile = Annotated[
 def bench_command(what: str) -> Callable[..., int]:
     """The command that measures it. what: one of WHATS."""
 
-    @reading
+    @weighed_reading
     def command(
         settings: Settings,
         model: options.Model = None,

@@ -81,6 +81,15 @@ def _on_or_off(text: str | None) -> bool | None:
     return None if text is None else text == "on"
 
 
+SparsePrefill = Annotated[
+    str | None,  # which becomes a bool
+    typer.Option(
+        callback=_on_or_off,
+        metavar="on|off",
+        help="Whether heads that keep everything read the document by blocks, and leave out those that can hardly "
+        "matter, where that is quicker on this machine.",
+    ),
+]
 Store = Annotated[
     str | None,  # which becomes a bool
     typer.Option(

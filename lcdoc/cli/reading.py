@@ -37,6 +37,7 @@ DOCUMENT_READING = [
     *EXTENDING,
     *_parameters(None, fusion=options.Fusion),
     *HEADS,
+    *_parameters(None, sparse_prefill=options.SparsePrefill),
     *CHUNKS,
     *_parameters(None, max_new_tokens=options.MaxNewTokens),
 ]
@@ -51,6 +52,11 @@ def reading(command: Callable[..., int]) -> Callable[..., int]:
     """The command with --model before its own options and the others of reading behind them; it is called with what
     they come to, as `settings`. One that names `model` among its own options is told that, too."""
     return _with_settings(command, READING)
+
+
+def weighed_reading(command: Callable[..., int]) -> Callable[..., int]:
+    """As reading, with --weights: for commands that measure what they cost and gain."""
+    return _with_settings(command, [*READING, *WEIGHTS])
 
 
 def extended_reading(command: Callable[..., int]) -> Callable[..., int]:

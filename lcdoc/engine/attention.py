@@ -14,9 +14,11 @@ from lcdoc.engine.cache import Buffer, LayerCache, layer_of
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.grouped_attention import attend_grouped
 from lcdoc.engine.grouped_buffer import GroupedBuffer
+from lcdoc.engine.head_slices import pick_heads, put_heads
 from lcdoc.engine.heads import HeadGroup
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.parts import Part, attend_causal
+from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.engine.window_attention import attend_window
 from lcdoc.kernels.attend import attend, merge
 
@@ -55,15 +57,15 @@ def attention_forward(
     if len(groups) == 1:
         output = _attend_group(query, key, value, layer, *groups[0], scale, softcap, s_aux)
         return output.transpose(1, 2), None
-    output = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
+    output = query.new_empty(1, query.shape[1], query.shape[2], value.shape[-1])
     for group, buffer in groups:
-        kv_heads = list(group.kv_heads)
-        heads = [h * group_size + i for h in group.kv_heads for i in range(group_size)]
-        aux = None if s_aux is None else s_aux[heads]
-        part = query[:, heads], key[:, kv_heads], value[:, kv_heads]
+        kv_heads = group.kv_heads
+        aux = None if s_aux is None else pick_heads(s_aux[None], kv_heads, group_size)[0]
+        queries = pick_heads(query, kv_heads, group_size)
+        part = queries, pick_heads(key, kv_heads), pick_heads(value, kv_heads)
         result = _attend_group(*part, layer, group, buffer, scale, softcap, aux)
-        output[:, :, heads] = result.transpose(1, 2)
-    return output, None
+        put_heads(output, result, kv_heads, group_size)
+    return output.transpose(1, 2), None
 
 
 def _attend_group(
@@ -78,7 +80,7 @@ def _attend_group(
     s_aux: torch.Tensor | None,
 ) -> torch.Tensor:
     """One head group's output [1, heads, length, head_dim]."""
-    output, lse = attend_buffer(query, keys, values, buffer, scale, softcap)
+    output, lse = attend_buffer(query, keys, values, buffer, scale, softcap, layer.sparse)
     if s_aux is not None:
         aux = s_aux.float()[:, None]
         output = output * torch.sigmoid(lse - aux).unsqueeze(-1).to(output.dtype)
@@ -97,10 +99,12 @@ def attend_buffer(
     buffer: Buffer,
     scale: float,
     softcap: float | None = None,
+    sparse: SparsePrefill | None = None,
 ) -> Part:
     """Attends over what the buffer holds and the new tokens themselves, and appends these to it.
 
-    query: [1, heads, length, head_dim]; keys, values: [1, kv_heads, length, head_dim], of the same tokens.
+    query: [1, heads, length, head_dim]; keys, values: [1, kv_heads, length, head_dim], of the same tokens. sparse: how
+    a buffer that holds everything as it is may be read by blocks.
     Returns output [1, heads, length, head_dim] and log-sum-exp [1, heads, length].
     """
     if isinstance(buffer, SinkWindowBuffer):
@@ -111,7 +115,7 @@ def attend_buffer(
         return _attend_kept(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, GroupedBuffer):
         return attend_grouped(query, keys, values, buffer, scale, softcap)
-    return _attend_full(query, keys, values, buffer, scale, softcap)
+    return _attend_full(query, keys, values, buffer, scale, softcap, sparse)
 
 
 def _attend_full(
@@ -121,13 +125,18 @@ def _attend_full(
     buffer: FullBuffer,
     scale: float,
     softcap: float | None,
+    sparse: SparsePrefill | None,
 ) -> Part:
-    """Every query sees every token before it."""
+    """Every query sees every token before it, or of those before the chunk what sparse reading chooses."""
     num_new, num_past = keys.shape[2], buffer.seen_tokens
     buffer.append(keys, values)
     held_keys, held_values = buffer.held()
     if num_new == 1:
         return attend(query, held_keys, held_values, scale=scale, softcap=softcap)
+    if sparse is not None and sparse.active and num_past:
+        past = held_keys[:, :, :num_past], held_values[:, :, :num_past]
+        own = attend(query, keys, values, scale=scale, causal=True, softcap=softcap)
+        return merge([own, sparse.attend(query, *past, scale, softcap)])
     return attend_causal(query, held_keys, held_values, num_past, scale, softcap)
 
 

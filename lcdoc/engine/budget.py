@@ -21,6 +21,8 @@ from lcdoc.engine.profiles import HeadProfile
 # Chunks are halved down to this before anything is given up.
 MIN_CHUNK_TOKENS = 128
 
+SPARSE_LOSS = "blocks of the text that hardly matter are left out while it is read"
+
 # Queries whose attention a policy makes explicit at a time, and bytes per token and head for ranking them: scores,
 # ranks, masks and indices.
 EVIDENCE_QUERIES = 128
@@ -179,7 +181,8 @@ def eviction_bytes(shape: ModelShape, eviction: Eviction | None) -> int:
 class Rung:
     """One way to read. loss: what it gives up, in words; empty for an exact reading. offloaded_layers: of the last
     decoder layers, those whose weights (offloaded_bytes) are streamed through the device for every chunk.
-    narrowed_bytes: of kv_bytes, what streaming heads give back when the document is read."""
+    narrowed_bytes: of kv_bytes, what streaming heads give back when the document is read. sparse: whether retrieval
+    heads read by blocks where that is quicker."""
 
     name: str
     split: HeadSplit
@@ -193,13 +196,14 @@ class Rung:
     offloaded_bytes: int = 0
     eviction: Eviction | None = None
     narrowed_bytes: int = 0
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
 class Limits:
     """What the user fixed: choices that the ladder may not change. None leaves a choice to it. weights: how they are
     stored, as the shape's weights_bytes has it. demand: what may be evicted. extension: how positions go beyond
-    the model's window."""
+    the model's window. sparse: whether retrieval heads read by blocks."""
 
     split: HeadSplit | None = None
     kv_dtype: str | None = None
@@ -207,6 +211,7 @@ class Limits:
     weights: str = "model"
     demand: Demand | None = None
     extension: Extension | None = None
+    sparse: bool = False
 
 
 def ladder(
@@ -238,12 +243,14 @@ def ladder(
         work += mark_bytes(shape, split, capacity_tokens, kv_dtype, eviction, extension)
         narrowed = narrowed_bytes(shape, split, capacity_tokens)
         peak = base_bytes + shape.weights_bytes + kv + work
+        by_blocks = limits.sparse and eviction is None and kv_dtype not in ("int8", "int4")
         loss = "; ".join(
             filter(
                 None,
                 (
                     _weights_loss(limits.weights),
                     _heads_loss(split, num_heads),
+                    SPARSE_LOSS if by_blocks else "",
                     _stored_loss(kv_dtype),
                     demand.loss(eviction) if demand else "",
                     extension.loss if extension else "",
@@ -253,7 +260,17 @@ def ladder(
         if name == "exact" and loss:
             name = "beyond the window" if extension and loss == extension.loss else "as asked"
         return Rung(
-            name, split, kv_dtype, chunk, kv, work, peak, loss, eviction=eviction, narrowed_bytes=narrowed
+            name,
+            split,
+            kv_dtype,
+            chunk,
+            kv,
+            work,
+            peak,
+            loss,
+            eviction=eviction,
+            narrowed_bytes=narrowed,
+            sparse=by_blocks,
         )
 
     def given() -> Eviction | None:
@@ -318,11 +335,13 @@ def offloaded(
     off_bytes = layers * shape.layer_bytes
     peak = budget_bytes + over - off_bytes + shape.layer_bytes
     beyond = limits.extension.loss if limits.extension else ""
-    loss = "; ".join(filter(None, (_heads_loss(split, shape.num_open_heads), _stored_loss(stored), beyond)))
+    blocks = SPARSE_LOSS if limits.sparse else ""
+    heads = _heads_loss(split, shape.num_open_heads)
+    loss = "; ".join(filter(None, (heads, blocks, _stored_loss(stored), beyond)))
     narrowed = narrowed_bytes(shape, split, capacity_tokens)
-    yield Rung(
-        "weights offloaded", split, stored, chunk, kv, work, peak, loss, layers, off_bytes, None, narrowed
-    )
+    sizes = chunk, kv, work, peak
+    off = layers, off_bytes, None, narrowed
+    yield Rung("weights offloaded", split, stored, *sizes, loss, *off, limits.sparse)
 
 
 def _heads_loss(split: HeadSplit, num_heads: int) -> str:

@@ -1,6 +1,7 @@
 """lcdoc's cache: for each layer, one buffer per head group, filled by the attention function itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lcdoc.engine.heads import HeadGroup, HeadSplit
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.rolling_buffer import RollingBuffer
 from lcdoc.engine.rope import Rotation
+from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.errors import ModelError
 
 CacheMark = tuple[bool, list[list[object]]]
@@ -54,6 +56,7 @@ class LayerCache(CacheLayerMixin):
         self.capacity_tokens, self.kv_dtype, self.eviction = capacity_tokens, kv_dtype, eviction
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
         self.mass: AttentionMass | None = None  # what watches the queries of the pass under way
+        self.sparse: SparsePrefill | None = None  # how heads that hold everything may be read by blocks
         self.form: LayerForm | None = None  # as the model turned out to be, once there are buffers
         self._groups: list[tuple[HeadGroup, Buffer]] = []
 
@@ -160,19 +163,23 @@ class DocumentCache(Cache):
         rotation: Rotation | None = None,
         extension: Extension | None = None,
         rolling_tokens: int | None = None,
+        sparse: SparsePrefill | None = None,
     ) -> None:
         """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
         kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
         eviction: what retrieval heads may drop, when `evict` is called; None for nothing. rotation: the model's, needed
         to close gaps, where all heads must be retrieval heads, and by an extension that turns keys.
         rolling_tokens: given, the text has no end, and `keep` leaves at most so many tokens of it, without gaps; then
-        capacity_tokens are the most held at any time."""
+        capacity_tokens are the most held at any time. sparse: how a document may be read by blocks."""
+        self.sparse = sparse
         self.kv_dtype, self.eviction = kv_dtype, eviction
         self.narrowed = False  # whether the document is read, and with it the time of wider windows over
         layers: list[Any] = [
             LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation, extension, rolling_tokens)
             for idx in range(num_layers)
         ]
+        for layer in layers:
+            layer.sparse = sparse
         super().__init__(layers=layers)
 
     def mark(self) -> CacheMark:
@@ -219,6 +226,18 @@ class DocumentCache(Cache):
                 own = f"{layer.layer_idx}.{index}."
                 names = [name for name in tensors if name.startswith(own)]
                 buffer.put(num_tokens, {name.removeprefix(own): tensors[name] for name in names})
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While it is open the passes read the document, where that may be done by blocks."""
+        if self.sparse is None:
+            yield
+            return
+        self.sparse.active = True
+        try:
+            yield
+        finally:
+            self.sparse.active = False
 
     def observe(self, observing: bool) -> None:
         """Whether the queries of the passes to come are evidence for eviction."""

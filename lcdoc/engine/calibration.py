@@ -13,9 +13,10 @@ import torch
 from lcdoc.engine.fetching import FetchRate
 from lcdoc.engine.rates import LinearRate, Rates, measure_rates
 from lcdoc.engine.replacing import replacing
+from lcdoc.engine.sparse_prefill import SparseRate
 
 # Raised whenever the measurements change, so that older ones are made again.
-CALIBRATION_VERSION = 3
+CALIBRATION_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def load_calibration(folder: Path, machine: Machine) -> Calibration | None:
         values = content["rates"]
         linear = tuple(LinearRate(**rate) for rate in values["linear"])
         fetched = {place: FetchRate(**rate) for place, rate in values["fetched"].items()}
-        rates = Rates(**{**values, "linear": linear, "fetched": fetched})
+        own = {"linear": linear, "fetched": fetched, "sparse": SparseRate(**values["sparse"])}
+        rates = Rates(**{**values, **own})
         return Calibration(machine, str(content["date"]), rates) if _usable(asdict(rates)) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -11,6 +11,8 @@ from torch.nn.functional import linear, silu
 from lcdoc.engine.fetching import FetchRate, measure_fetching
 from lcdoc.engine.layer_step import measure_layer_step_s
 from lcdoc.engine.paged_buffer import PagedBuffer
+from lcdoc.engine.sparse_prefill import SparseRate
+from lcdoc.engine.sparse_rate import measure_sparse
 from lcdoc.engine.stopwatch import measure_s
 from lcdoc.kernels.attend import attend
 
@@ -37,7 +39,8 @@ class Rates:
     """linear: by size. causal, dense: attention of a chunk to itself and to what was read before.
     unpacked: numbers taken out of pages of fewer bits, by how keys and values are stored. bytes_per_s: of weights
     multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called. fetched: of layers
-    kept off the device, by where they lie; a place that could not be measured is missing."""
+    kept off the device, by where they lie; a place that could not be measured is missing. sparse: from where on
+    attention by blocks is quicker."""
 
     linear: tuple[LinearRate, ...]
     causal_flops_per_s: float
@@ -46,6 +49,7 @@ class Rates:
     bytes_per_s: float
     layer_step_s: float
     fetched: dict[str, FetchRate]
+    sparse: SparseRate
 
     def linear_flops_per_s(self, rows: int, width: int) -> float:
         """The rate of the size nearest to the one asked for."""
@@ -92,6 +96,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         bytes_per_s=weight.nbytes / streamed_s,
         layer_step_s=step_s,
         fetched=measure_fetching(device, weight, step_s),
+        sparse=measure_sparse(device, query, keys, values, scale),
     )
 
 

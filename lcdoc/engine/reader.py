@@ -16,6 +16,7 @@ from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
 from lcdoc.engine.moving import is_moved, move
 from lcdoc.engine.rope import Rotation
+from lcdoc.engine.sparse_prefill import SparsePrefill
 
 Mark = tuple[CacheMark, torch.Tensor]
 
@@ -38,12 +39,13 @@ class Reader:
         extension: Extension | None = None,
         rolling_tokens: int | None = None,
         place: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        sparse: SparsePrefill | None = None,
     ) -> None:
         """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
         rotary embedding that the extension asks for, and must keep it while it reads.
-        capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction,
-        rolling_tokens: see DocumentCache. place: gives the positions at which tokens come to stand, [length],
-        for their numbers in the text; by default these are one and the same."""
+        capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction, rolling_tokens,
+        sparse: see DocumentCache. place: gives the positions at which tokens come to stand, [length], for their
+        numbers in the text; by default these are one and the same."""
         extend_positions(model, extension, capacity_tokens)
         self.model = model
         self.chunk_tokens = chunk_tokens
@@ -53,7 +55,15 @@ class Reader:
         turning = extension is not None and extension.turns
         rotation = Rotation.of(model) if closing or turning or rolling_tokens is not None else None
         self.cache = DocumentCache(
-            num_layers, split, capacity_tokens, kv_dtype, eviction, rotation, extension, rolling_tokens
+            num_layers,
+            split,
+            capacity_tokens,
+            kv_dtype,
+            eviction,
+            rotation,
+            extension,
+            rolling_tokens,
+            sparse,
         )
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
 
@@ -169,7 +179,8 @@ class Reader:
     def _read_chunk(self, chunk: Sequence[int], probes: Sequence[Sequence[int]]) -> None:
         eviction = self.cache.eviction
         if eviction is None:
-            self.prefill(chunk)
+            with self.cache.reading():
+                self.prefill(chunk)
             return
         overfull = self.seen_tokens + len(chunk) > eviction.keep_tokens
         scoring = overfull or eviction.policy.accumulates

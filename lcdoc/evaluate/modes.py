@@ -12,10 +12,12 @@ from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.extension import Extension, extend_positions
 from lcdoc.engine.reader import Reader
+from lcdoc.engine.sparse_prefill import SparsePrefill, SparseRate
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.stock import StockReader
 from lcdoc.tasks.plan import list_rungs
 from lcdoc.tasks.room import Need
+from lcdoc.tasks.speeds import known_calibration
 
 STOCK = "stock"
 ROUNDED = ("bfloat16", "int8", "int4")
@@ -26,6 +28,8 @@ MODES = ("exact", "stream", "duo", *ROUNDED, STOCK, *METHODS)
 # With a share of heads that stream: those of the profile's lowest gates, and as many drawn at random.
 DUO, RANDOM = "duo", "random"
 RANDOM_SEED = 0
+# Behind a mode's name: the document is read by blocks.
+SPARSE = "+sparse"
 
 
 class Cache(Protocol):
@@ -67,12 +71,14 @@ def check_modes(modes: Sequence[str], others: Sequence[str] = ()) -> None:
     """others: allowed besides. Raises UsageError for an unknown mode, or none. An eviction policy is one with what it
     keeps, snapkv@25%; so are duo and random with the share of heads that stream, random@75%."""
     names = *MODES, *others
-    unknown = [mode for mode in modes if mode not in names and not _evicts(mode) and not _streams(mode)]
+    plain = [mode.removesuffix(SPARSE) for mode in modes]
+    unknown = [mode for mode in plain if mode not in names and not _evicts(mode) and not _streams(mode)]
     if unknown or not modes:
         named = repr(unknown[0]) if unknown else "none"
         raise UsageError(
             f"modes must be some of {', '.join(names)} or a policy and what it keeps, such as question@25%, or duo or "
-            f"random and the share of heads that stream, such as duo@75%, not {named}"
+            f"random and the share of heads that stream, such as duo@75%, with {SPARSE} behind those that read by "
+            f"blocks, not {named}"
         )
 
 
@@ -94,6 +100,9 @@ def _streams(mode: str) -> bool:
 
 def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     """The settings under which a mode reads: each takes only those that concern it."""
+    mode, sparse, _ = mode.partition(SPARSE)
+    if sparse:
+        return replace(settings_for(mode, settings), sparse_prefill=True)
     name, _, share = mode.partition("@")
     if name in (DUO, RANDOM):
         return replace(settings, mode="duo", kv_dtype="model", streaming=share or settings.streaming)
@@ -167,4 +176,9 @@ def open_reader(
         kv_dtype=rung.kv_dtype,
         eviction=rung.eviction,
         extension=extension,
+        sparse=SparsePrefill(_sparse_rate(model)) if rung.sparse else None,
     )
+
+
+def _sparse_rate(model: Any) -> SparseRate:
+    return known_calibration(model.device, model.dtype, lambda told: None).rates.sparse

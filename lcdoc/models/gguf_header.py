@@ -23,20 +23,32 @@ DEFAULT_ALIGNMENT = 32
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """metadata: every single value by its key, and the length of every array. num_weights: in all tensors."""
+    """metadata: every single value by its key, and the length of every array. data_start: the first byte of the
+    tensors."""
 
     metadata: dict[str, Any]
-    num_weights: int
+    tensors: tuple["GgufTensor", ...]
+    data_start: int
+
+    @property
+    def num_weights(self) -> int:
+        return sum(tensor.num_weights for tensor in self.tensors)
 
 
 @dataclass(frozen=True)
-class _Tensor:
-    """One tensor as the header lists it; offset_bytes counts from the start of the data."""
+class GgufTensor:
+    """One tensor as the header lists it; offset_bytes counts from the start of the data. kind: how ggml stores it, a
+    number of GGMLQuantizationType. shape: rows first, as PyTorch has it."""
 
     name: str
-    num_weights: int
+    kind: int
+    shape: tuple[int, ...]
     offset_bytes: int
     size_bytes: int
+
+    @property
+    def num_weights(self) -> int:
+        return prod(self.shape)
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -69,11 +81,11 @@ class _Walk:
             key = self.text()
             metadata[key] = self.value(self.number("I"))
         tensors = [self.tensor() for _ in range(num_tensors)]
-        self.check_tensors(tensors, metadata.get("general.alignment", DEFAULT_ALIGNMENT))
+        start = self.check_tensors(tensors, metadata.get("general.alignment", DEFAULT_ALIGNMENT))
         self.check_metadata(metadata, num_tensors)
-        return GgufHeader(metadata, sum(tensor.num_weights for tensor in tensors))
+        return GgufHeader(metadata, tuple(tensors), start)
 
-    def tensor(self) -> _Tensor:
+    def tensor(self) -> GgufTensor:
         from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
         name, num_dimensions = self.text(), self.number("I")
@@ -81,21 +93,23 @@ class _Walk:
             raise self.broken(
                 f"tensor {name!r} has {num_dimensions} dimensions, at most {MAX_DIMENSIONS} are allowed"
             )
-        num_weights = prod(self.number("Q") for _ in range(num_dimensions))
+        shape = tuple(self.number("Q") for _ in range(num_dimensions))[::-1]
         kind, offset = self.number("I"), self.number("Q")
         try:
             block_elements, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError):
             raise self.broken(f"tensor {name!r} is of the unknown type {kind}") from None
-        return _Tensor(name, num_weights, offset, num_weights // block_elements * block_bytes)
+        return GgufTensor(name, kind, shape, offset, prod(shape) // block_elements * block_bytes)
 
-    def check_tensors(self, tensors: list[_Tensor], alignment: Any) -> None:
+    def check_tensors(self, tensors: list[GgufTensor], alignment: Any) -> int:
+        """Returns where their data begins."""
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise self.broken(f"an alignment of {alignment!r} is not a power of two")
         start = -(-self.position // alignment) * alignment
         for tensor in tensors:
             if start + tensor.offset_bytes + tensor.size_bytes > self.size_bytes:
                 raise self.broken(f"{tensor.name} ends beyond its {self.size_bytes:,} bytes; it is cut short")
+        return start
 
     def check_metadata(self, metadata: dict[str, Any], num_tensors: int) -> None:
         architecture = metadata.get("general.architecture")

@@ -92,7 +92,7 @@ def load_model(
     weights = stored_weights(weights, number_format)
     folder = _folder(files, dtype_name(number_format))
     with quiet_transformers(f"{files.name}: the weights can't be loaded"), large_blocks_apart():
-        options = _rounding(config, weights, files.name)
+        options = _rounding(config, weights, files)
         places: dict[str, Any] = {"": placed}
         scratch = None
         if offloaded_layers:
@@ -128,17 +128,22 @@ def load_model(
     return ready
 
 
-def _rounding(config: "PretrainedConfig", weights: str, name: str) -> dict[str, Any]:
+def _rounding(config: "PretrainedConfig", weights: str, files: ModelFiles) -> dict[str, Any]:
     """What tells transformers to round weights while loading. Raises ModelError where they are rounded already."""
+    from lcdoc.models.gguf_levels import GgufLevels
     from lcdoc.models.rounding import RoundingConfig, register
     from lcdoc.models.support import is_rounded
 
     if weights == "model":
         return {}
     if is_rounded(config):
-        raise ModelError(f"{name}: its weights are rounded already; leave out --weights {weights}")
+        raise ModelError(f"{files.name}: its weights are rounded already; leave out --weights {weights}")
     register()
-    return {"quantization_config": RoundingConfig(weights)}
+    if not (files.is_gguf and weights == "int4"):
+        return {"quantization_config": RoundingConfig(weights)}
+    text = config.get_text_config()
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return {"quantization_config": RoundingConfig(weights, GgufLevels(files.path, head_dim))}
 
 
 def _converted_apart(folder: Path, dtype: "torch.dtype", weights: str) -> dict[str, Any]:

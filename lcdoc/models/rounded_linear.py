@@ -14,8 +14,6 @@ UNPACKED_BYTES = {"cpu": 4 << 20, "cuda": 64 << 20}
 FEW_ROWS = 16
 PACKED_STEP = 32
 
-GROUP_SIZE = 32
-
 
 class RoundedLinear(nn.Module):
     """Stands in for an nn.Linear of the same shape, dtype and bias; computes in that dtype.
@@ -25,6 +23,7 @@ class RoundedLinear(nn.Module):
     """
 
     bits: ClassVar[int]
+    row_step: ClassVar[int] = 1  # rows that are unpacked together
     weight: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -71,7 +70,8 @@ class RoundedLinear(nn.Module):
 
     def _block_rows(self, device: torch.device) -> int:
         row_bytes = self.in_features * self.dtype.itemsize
-        return max(1, UNPACKED_BYTES.get(device.type, UNPACKED_BYTES["cpu"]) // row_bytes)
+        rows = UNPACKED_BYTES.get(device.type, UNPACKED_BYTES["cpu"]) // row_bytes
+        return max(1, rows // self.row_step) * self.row_step
 
 
 class Bfloat16Linear(RoundedLinear):
@@ -115,35 +115,3 @@ class Int8Linear(RoundedLinear):
         scales = steps.clamp_min(torch.finfo(self.dtype).tiny).to(self.dtype)
         weight = (exact / scales.float()[:, None]).round_().clamp_(-127, 127).to(torch.int8)
         return {"weight": weight, "scales": scales}
-
-
-class Int4Linear(RoundedLinear):
-    """Groups of 32 inputs with 16 levels each, from the group's lowest weight to its highest.
-
-    weight: uint8 [out_features, groups, 16], byte i of a group with its weights i (low bits) and 16 + i (high bits).
-    scales, minimums: float16 [out_features, groups]. The last group is filled up with the row's last weight.
-    """
-
-    bits = 4
-    scales: Tensor
-    minimums: Tensor
-
-    def unpack(self, rows: slice) -> Tensor:
-        packed = self.weight[rows]
-        groups = packed.new_empty(*packed.shape[:2], 2, GROUP_SIZE // 2, dtype=self.dtype)
-        groups[:, :, 0].copy_(packed & 15)
-        groups[:, :, 1].copy_(packed >> 4)
-        scales, minimums = self.scales[rows].to(self.dtype), self.minimums[rows].to(self.dtype)
-        groups.mul_(scales[..., None, None]).add_(minimums[..., None, None])
-        return groups.flatten(1)[:, : self.in_features]
-
-    def _pack(self, rows: Tensor) -> dict[str, Tensor]:
-        missing = -self.in_features % GROUP_SIZE
-        exact = torch.cat((rows, rows[:, -1:].expand(-1, missing)), dim=1).float()
-        groups = exact.unflatten(1, (-1, GROUP_SIZE))
-        minimums = groups.amin(dim=2).half()
-        steps = (groups.amax(dim=2) - minimums.float()) / 15
-        scales = steps.clamp_min(torch.finfo(torch.float16).smallest_normal).half()
-        levels = (groups - minimums.float()[..., None]).div_(scales.float()[..., None])
-        low, high = levels.round_().clamp_(0, 15).to(torch.uint8).chunk(2, dim=2)
-        return {"weight": low | (high << 4), "scales": scales, "minimums": minimums}

@@ -3,13 +3,15 @@
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.core_model_loading import ConversionOps
 from transformers.quantizers.auto import register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from lcdoc.models.rounded_linear import Bfloat16Linear, Int4Linear, Int8Linear, RoundedLinear
+from lcdoc.models.gguf_levels import GgufLevels
+from lcdoc.models.int4_linear import Int4Linear
+from lcdoc.models.rounded_linear import Bfloat16Linear, Int8Linear, RoundedLinear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,11 +24,16 @@ OUTPUT_LINEAR_OF = LINEAR_OF | {"int4": Int8Linear}
 
 
 class RoundingConfig(QuantizationConfigMixin):
-    """Names the way of storing to transformers. weights: "bf16", "int8" or "int4"."""
+    """Names the way of storing to transformers. weights: "bf16", "int8" or "int4". rounded: weights of four bits that
+    are in the model's file."""
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: str, rounded: GgufLevels | None = None) -> None:
         self.quant_method = METHOD  # type: ignore[assignment]  # registered, so not of transformers' own
-        self.weights = weights
+        self.weights, self.rounded = weights, rounded
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a configuration says of it."""
+        return {"quant_method": METHOD, "weights": self.weights}
 
 
 class Rounding(HfQuantizer):
@@ -72,8 +79,16 @@ class _Pack(ConversionOps):
             linear: Any = model.get_submodule(path)
             if tensor.shape != (linear.out_features, linear.in_features):
                 raise ValueError(f"{name} has the shape {tuple(tensor.shape)}")
-            packed |= {f"{path}.{part}": stored for part, stored in linear.pack(tensor).items()}
+            packed |= {f"{path}.{part}": stored for part, stored in self._parts(linear, path, tensor).items()}
         return packed
+
+    def _parts(self, linear: RoundedLinear, path: str, tensor: Tensor) -> dict[str, Tensor]:
+        rounded = self._rounding.quantization_config.rounded
+        levels = rounded.of(path, tensor) if rounded and isinstance(linear, Int4Linear) else None
+        if levels is None:
+            return linear.pack(tensor)
+        assert isinstance(linear, Int4Linear)
+        return {name: part.to(tensor.device) for name, part in linear.pack_levels(levels).items()}
 
 
 @cache

@@ -69,6 +69,8 @@ class Receipt:
     them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused;
     then the answer was written over pages_reread, and every page that was read but isn't among them was left at that.
     tokens_from_store: of the tokens read, those that an earlier reading had stored.
+    prefill_density: of the keys before a chunk that retrieval heads could have attended to while the document was read,
+    the share they did; below 1 only with sparse prefill.
     notes: every fallback taken and every approximation, one sentence each.
     """
 
@@ -88,6 +90,7 @@ class Receipt:
     parts: int = 1
     pages_reread: tuple[PageReread, ...] = ()
     tokens_from_store: int = 0
+    prefill_density: float = 1.0
     notes: tuple[str, ...] = ()
 
 

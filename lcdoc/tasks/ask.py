@@ -78,6 +78,7 @@ class Reading:
             kv_dtype=rung.kv_dtype,
             eviction=rung.eviction,
             extension=self._plan.room.extension,
+            sparse=host.sparse_prefill(on_note) if rung.sparse else None,
         )
         self.chain: Chain | None = None  # what keeps the reading
         self.not_stored: str | None = None  # why the store is not used

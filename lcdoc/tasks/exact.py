@@ -81,6 +81,7 @@ def exactly(settings: ReadSettings) -> ReadSettings:
         streaming=None,
         sink_size=None,
         recent_size=None,
+        sparse_prefill=False,
     )
 
 
@@ -90,7 +91,8 @@ def _ruling_out(settings: ReadSettings) -> tuple[str, ...]:
     weights = ("--weights model",) if settings.weights != "model" else ()
     asked = settings.evict is not None or settings.keep is not None
     evict = ("no --evict or --keep",) if asked else ()
-    return weights + mode + kv_dtype + evict
+    sparse = ("--sparse-prefill off",) if settings.sparse_prefill else ()
+    return weights + mode + kv_dtype + evict + sparse
 
 
 def _pages(tokenized: TokenizedDocument | None, tokens: int) -> tuple[int, ...]:

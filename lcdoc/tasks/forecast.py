@@ -8,24 +8,18 @@ from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape, Rung
-from lcdoc.engine.calibration import (
-    Calibration,
-    Machine,
-    calibrate,
-    load_calibration,
-    store_calibration,
-)
+from lcdoc.engine.calibration import Calibration
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
-from lcdoc.models.folders import calibrations_folder
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.parts_plan import PartsPlan, is_read_in_parts, part_settings, plan_parts
 from lcdoc.tasks.place import Place
 from lcdoc.tasks.plan import Plan, list_rungs, make_plan
 from lcdoc.tasks.room import Need, context_window, settle
+from lcdoc.tasks.speeds import known_calibration
 from lcdoc.tasks.subject import Subject
 
 Say = Callable[[str], None]
@@ -121,7 +115,9 @@ def make_forecast(
         binding = window if subject.installed else None
         unrounded = replace(shape, weights_bytes=own_bytes)
         exact = find_exact_change(settings, unrounded, need, place, binding, subject.tokenized)
-    calibration = _calibration(place, recalibrate, say) if place.here else None
+    calibration = (
+        known_calibration(place.device, place.dtype, say, recalibrate=recalibrate) if place.here else None
+    )
     if calibration is None:
         notes.append(f"no times: {settings.device} is not on this machine")
     ways = tuple(
@@ -157,21 +153,6 @@ def _with_window(config: Any, tokens: int) -> Any:
     wide = deepcopy(config)
     wide.get_text_config().max_position_embeddings = tokens
     return wide
-
-
-def _calibration(place: Place, recalibrate: bool, say: Say) -> Calibration:
-    """What is known of this machine, measured now where nothing is."""
-    folder, machine = calibrations_folder(), Machine.this(place.device, place.dtype)
-    known = None if recalibrate else load_calibration(folder, machine)
-    if known is not None:
-        return known
-    say(f"measuring how fast {machine.device} computes in {machine.dtype}, once: a few seconds")
-    measured = calibrate(place.device, place.dtype)
-    try:
-        store_calibration(folder, measured)
-    except OSError as error:
-        say(f"the measurement can't be kept in {folder}: {error.strerror}")
-    return measured
 
 
 def _seconds(

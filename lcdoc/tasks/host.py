@@ -1,5 +1,6 @@
 """A model on its device, within its budget: all that a reading needs besides its documents."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -7,6 +8,7 @@ from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.memory import MemoryMeter, release_unused
+from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.models import (
     choose_device,
     choose_dtype,
@@ -21,6 +23,7 @@ from lcdoc.models import (
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.plan import Plan, make_plan
 from lcdoc.tasks.room import Need
+from lcdoc.tasks.speeds import known_calibration
 
 
 class Host:
@@ -70,6 +73,10 @@ class Host:
             layer_bytes(self.config, self.dtype),
         )
         return ModelShape.from_config(self.config, *sizes)
+
+    def sparse_prefill(self, say: Callable[[str], None]) -> SparsePrefill:
+        """Reading by blocks, as it pays on this device. say hears what takes time."""
+        return SparsePrefill(known_calibration(self.device, self.dtype, say).rates.sparse)
 
     def load(self, weights: str, offloaded_layers: int) -> Any:
         """The model, loaded anew only where it isn't there in this form; nobody may hold the one before then."""

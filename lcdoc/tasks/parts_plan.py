@@ -178,6 +178,7 @@ def part_settings(settings: ReadSettings) -> ReadSettings:
         streaming=None,
         sink_size=None,
         recent_size=None,
+        sparse_prefill=False,
         extend=NONE,
         fusion=OFF,
     )

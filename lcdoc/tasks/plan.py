@@ -181,7 +181,11 @@ def list_rungs(
     if demand is not None and profile is not None:
         demand = replace(demand, head_weights=profile.head_weights)
     limits = replace(
-        _limits(settings, shape, profile, extension), weights=weights, demand=demand, extension=extension
+        _limits(settings, shape, profile, extension),
+        weights=weights,
+        demand=demand,
+        extension=extension,
+        sparse=settings.sparse_prefill,
     )
     sizes = {
         "capacity_tokens": capacity_tokens,
@@ -204,6 +208,7 @@ def _limits(
     if extension is not None and extension.grouping is not None:
         kv_dtype = "model"
     sizes = settings.sink_size, settings.recent_size
+    _check_sparse(settings)
     if settings.mode in ("auto", "exact") and sizes != (None, None):
         raise UsageError(f"sink and recent sizes belong to --mode stream or duo, not {settings.mode}")
     if settings.mode != "duo" and settings.streaming is not None:
@@ -236,6 +241,26 @@ def _limits(
             count = _part(settings.streaming, shape.num_open_heads)
         return Limits(profile.streaming(count, *sizes), kv_dtype)
     return Limits(None, kv_dtype)
+
+
+def _check_sparse(settings: ReadSettings) -> None:
+    """Raises UsageError where no head could read by blocks, or none may."""
+    if not settings.sparse_prefill:
+        return
+    other = None
+    if settings.mode in ("exact", "stream"):
+        other = f"--mode {settings.mode}"
+    elif settings.evict is not None or settings.keep is not None:
+        other = "--evict or --keep"
+    elif settings.kv_dtype in ("int8", "int4"):
+        other = f"--kv-dtype {settings.kv_dtype}"
+    elif settings.extend == "self-extend":
+        other = "--extend self-extend"
+    if other:
+        raise UsageError(
+            f"--sparse-prefill on is for heads that keep every key as it is; it can't go with {other}: leave out one "
+            f"of them"
+        )
 
 
 def _demand(settings: ReadSettings, need: Need, capacity_tokens: int) -> Demand | None:

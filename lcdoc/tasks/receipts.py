@@ -31,9 +31,10 @@ def make_receipt(
     head_tokens: tokens before the document in the cache. tokens_read: of the document, so far."""
     pages_total, unread, chosen_whole = pages_of(documents, tokens, tokens_read)
     num_heads, kept = _heads(cache)
+    density = cache.sparse.density if cache.sparse is not None else 1.0
     losses = _page_losses(tokens, cache, head_tokens, tokens_read)
     return Receipt(
-        exact=chosen_whole and not (losses or rounded or extension),
+        exact=chosen_whole and density == 1 and not (losses or rounded or extension),
         mode=mode,
         tokens_total=len(tokens.token_ids),
         tokens_read=tokens_read,
@@ -47,7 +48,8 @@ def make_receipt(
         positions=_positions(cache, extension),
         extended_times=extension.times if extension else 1.0,
         tokens_from_store=tokens_from_store,
-        notes=tuple(notes),
+        prefill_density=density,
+        notes=(*notes, *_sparse_note(density)),
     )
 
 
@@ -73,6 +75,12 @@ def pages_of(
     ]
     total = sum(doc.num_pages for doc in documents)
     return total, (*failed, *cut_short, *left_out), not (failed or cut_short)
+
+
+def _sparse_note(density: float) -> tuple[str, ...]:
+    if density == 1:
+        return ()
+    return (f"heads that keep everything attended to {density:.0%} of the text before each chunk",)
 
 
 def _positions(cache: DocumentCache, extension: Extension | None) -> str:

@@ -22,7 +22,7 @@ from lcdoc.tasks.room import Room
 LEAST_TOKENS = 1000
 
 # Goes up whenever the same way of reading leaves other numbers, or they are written down otherwise.
-FORMAT = 1
+FORMAT = 2
 
 
 def open_store(settings: StoreSettings) -> Store | None:
@@ -39,6 +39,8 @@ def why_not_stored(rung: Rung, tokens: int) -> str | None:
         return ""
     if rung.eviction is not None:
         return "what is kept of the document depends on more than its text"
+    if rung.sparse:
+        return "what was left out depends on how fast this machine is"
     return None
 
 

@@ -62,6 +62,8 @@ class TimedReader:
         self.clock.now += len(ids) * (3 if self.mode == "stock" else 1)
         self.clock.turns.append(self.mode)
 
+    read = prefill
+
     def decode(self, pick, stop_ids, max_new_tokens):
         self.clock.turns.append(self.mode)
         for token_id in range(max_new_tokens):
@@ -95,9 +97,9 @@ def test_decode_seconds_are_per_token(clock: Clock) -> None:
     assert clock.turns[6:] == ["stock", "exact", "stream", "stream", "exact", "stock"]
 
 
-@pytest.mark.parametrize("what", ["prefill", "decode"])
-def test_a_bench_of_a_real_reading(what: str) -> None:
-    bench = Bench(what, TINY, SETTINGS, SMALL)
+@pytest.mark.parametrize(("what", "weights"), [("prefill", "model"), ("decode", "model"), ("decode", "int4")])
+def test_a_bench_of_a_real_reading(what: str, weights: str) -> None:
+    bench = Bench(what, TINY, replace(SETTINGS, weights=weights), SMALL)
     comparisons = list(bench.run())
     report = json.loads(json.dumps(bench.report(), allow_nan=False))
     assert report["suite"] == f"bench {what}" and report["complete"] is True

@@ -20,6 +20,7 @@ from lcdoc.engine.flops import (
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.rates import LinearRate, Rates
 from lcdoc.engine.seconds import predict_seconds
+from lcdoc.engine.sparse_prefill import SparseRate
 
 # Two layers, the second with a window of its own; 4 query heads share 2 KV heads of 8 channels.
 SHAPE = ModelShape(
@@ -41,6 +42,7 @@ RATES = Rates(
     bytes_per_s=1000.0,
     layer_step_s=0.5,
     fetched={},
+    sparse=SparseRate(1, 1.0),
 )
 
 

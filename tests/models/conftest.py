@@ -68,9 +68,12 @@ def hub_model(tiny_folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def write_gguf(tiny_model: LlamaForCausalLM, tmp_path: Path) -> WriteGguf:
-    """Writes the tiny model as a GGUF file; `leave_out` names a tensor, other arguments change the header."""
+    """Writes the tiny model as a GGUF file; `leave_out` names a tensor, `kind` how the layers' weights are stored (else
+    in full), other arguments change the header."""
 
-    def write(name: str = "tiny.gguf", leave_out: str | None = None, **values: Any) -> Path:
+    def write(
+        name: str = "tiny.gguf", leave_out: str | None = None, kind: str | None = None, **values: Any
+    ) -> Path:
         config = tiny_model.config
         header = {
             "architecture": "llama",
@@ -101,7 +104,12 @@ def write_gguf(tiny_model: LlamaForCausalLM, tmp_path: Path) -> WriteGguf:
         if "split_count" in header:
             writer.add_uint16("split.count", header["split_count"])
         for tensor, weights in tensors(tiny_model).items():
-            if tensor != leave_out:
+            if tensor == leave_out:
+                continue
+            if kind is not None and tensor.startswith("blk.") and weights.ndim == 2:
+                stored = gguf.GGMLQuantizationType[kind]
+                writer.add_tensor(tensor, gguf.quants.quantize(weights, stored), raw_dtype=stored)
+            else:
                 writer.add_tensor(tensor, weights)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 
 from lcdoc.errors import ModelError
 from lcdoc.models import load_model, resolve, rounded_linear
-from lcdoc.models.rounded_linear import Bfloat16Linear, Int4Linear, Int8Linear, RoundedLinear
+from lcdoc.models.int4_linear import TILES, Int4Linear, Levels
+from lcdoc.models.rounded_linear import Bfloat16Linear, Int8Linear, RoundedLinear
 from lcdoc.models.weights import loaded_bytes, weights_bytes
 
 KINDS = {"bf16": Bfloat16Linear, "int8": Int8Linear, "int4": Int4Linear}
@@ -62,7 +64,9 @@ def test_a_layer_computes_with_its_unpacked_weight(
     for num_rows in (1, 5, 40):
         states = torch.randn(2, num_rows, shape[0]).to(dtype)
         expected = F.linear(states.double(), unpacked.double(), linear.bias.double())
-        bound = 8 * torch.finfo(dtype).eps * (1 + states.abs().double().sum(-1, keepdim=True))
+        # The kernel for four bits computes in bfloat16.
+        eps = torch.finfo(torch.bfloat16 if weights == "int4" else dtype).eps
+        bound = 8 * eps * (1 + states.abs().double().sum(-1, keepdim=True))
         for block_bytes in (1, 3 * shape[0] * dtype.itemsize, 1 << 20):
             monkeypatch.setitem(rounded_linear.UNPACKED_BYTES, "cpu", block_bytes)
             output = rounded(states)
@@ -218,3 +222,27 @@ def test_a_model_is_never_whole_in_its_files_format(small_and_large: Path, weigh
     done = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 40 << 20, "a tensor and what it is worked on with; the files hold 340 MB"
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1"])
+def test_four_bits_of_a_gguf_file_are_not_rounded_again(write_gguf: Callable[..., Path], kind: str) -> None:
+    path = str(write_gguf(kind=kind))
+    plain, rounded = (load(Path(path), dtype="float32", weights=weights) for weights in ("model", "int4"))
+    for name, linear in rounded.named_modules():
+        if isinstance(linear, Int4Linear):
+            own = plain.get_submodule(name).weight
+            # Steps and offsets in bfloat16, levels as they are; levels found anew would be off by half a step.
+            error = (linear.unpack(slice(None)) - own).abs().unflatten(1, (-1, 32))
+            assert (error <= 2**-7 * own.abs().unflatten(1, (-1, 32)).amax(-1, keepdim=True)).all()
+
+
+def test_the_layout_is_that_of_the_kernel() -> None:
+    if torch.backends.cpu.get_cpu_capability() not in TILES:
+        pytest.skip("this processor has no such kernel")
+    levels = torch.randint(0, 16, (192, 64))
+    ones = torch.ones(192, 2)
+    packed = Int4Linear(linear_of(64, 192, False, torch.float32)).pack_levels(
+        Levels(levels.to(torch.uint8), ones, ones)
+    )
+    theirs = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.int(), 1)
+    assert torch.equal(packed["weight"], theirs)

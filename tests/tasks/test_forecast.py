@@ -12,6 +12,7 @@ from lcdoc.engine.calibration import Calibration, Machine
 from lcdoc.engine.fetching import FetchRate
 from lcdoc.engine.memory import MemoryMeter
 from lcdoc.engine.rates import LinearRate, Rates
+from lcdoc.engine.sparse_prefill import SparseRate
 from lcdoc.errors import UsageError
 from lcdoc.tasks.forecast import Forecast, Way, make_forecast
 from lcdoc.tasks.place import Place
@@ -122,9 +123,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_rates(**bytes_per_s: float) -> None:
         fetched = {place: FetchRate(1e-9, rate) for place, rate in bytes_per_s.items()}
-        rates = Rates((LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0, fetched)
+        rates = Rates((LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0, fetched, SparseRate(1, 1.0))
         calibration = Calibration(Machine("here", "bfloat16", 1, torch.__version__), "2026-01-01", rates)
-        monkeypatch.setattr("lcdoc.tasks.forecast._calibration", lambda *_: calibration)
+        monkeypatch.setattr("lcdoc.tasks.forecast.known_calibration", lambda *_, **__: calibration)
 
     return set_rates
 

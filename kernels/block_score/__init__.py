@@ -1,0 +1,24 @@
+"""How a block of queries' attention is spread over blocks of keys, from a sample of the queries."""
+
+from importlib.util import find_spec
+
+import torch
+
+from . import naive
+
+
+def block_score(
+    query: torch.Tensor, keys: torch.Tensor, *, scale: float, query_block: int, key_block: int, stride: int
+) -> torch.Tensor:
+    """naive.block_score by the fastest path that computes it on this device; shapes are given there."""
+    blocks = {"query_block": query_block, "key_block": key_block, "stride": stride}
+    if supports(query):
+        from . import fused
+
+        return fused.block_score(query, keys, scale=scale, **blocks)
+    return naive.block_score(query, keys, scale=scale, **blocks)
+
+
+def supports(query: torch.Tensor) -> bool:
+    """Whether the Triton kernel computes this here; otherwise the plain version must."""
+    return query.device.type == "cuda" and query.shape[-1] <= 256 and find_spec("triton") is not None

@@ -1,0 +1,33 @@
+"""Attention of blocks of queries, each over blocks of keys of its own choice."""
+
+from importlib.util import find_spec
+
+import torch
+
+from . import naive
+
+
+def attend_blocks(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    keep: torch.Tensor,
+    *,
+    query_block: int,
+    key_block: int,
+    scale: float,
+    softcap: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """naive.attend_blocks by the fastest path that computes it on this device; shapes and meaning are given there."""
+    blocks = {"query_block": query_block, "key_block": key_block}
+    if supports(query, values, softcap):
+        from . import fused
+
+        return fused.attend_blocks(query, keys, values, keep, **blocks, scale=scale)
+    return naive.attend_blocks(query, keys, values, keep, **blocks, scale=scale, softcap=softcap)
+
+
+def supports(query: torch.Tensor, values: torch.Tensor, softcap: float | None) -> bool:
+    """Whether the Triton kernel computes this here; otherwise the plain version must."""
+    alike = query.shape[-1] == values.shape[-1] <= 256
+    return softcap is None and alike and query.device.type == "cuda" and find_spec("triton") is not None
