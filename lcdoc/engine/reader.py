@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lcdoc.engine.attention_mass import AttentionMass
+from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.cache import CacheMark, DocumentCache
 from lcdoc.engine.checkpoint import LOGITS, Checkpoint, Checkpoints
 from lcdoc.engine.eviction import Eviction
@@ -202,10 +203,15 @@ class Reader:
 
     @torch.inference_mode()
     def decode(
-        self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
+        self,
+        pick: Callable[[torch.Tensor], int],
+        stop_ids: Collection[int],
+        max_new_tokens: int,
+        trace: AttentionTrace | None = None,
     ) -> Iterator[int]:
         """Yields one token id at a time, at most max_new_tokens, until the model picks one of stop_ids,
-        which is not yielded. Every token yielded is in the cache when the next is asked for."""
+        which is not yielded. Every token yielded is in the cache when the next is asked for. trace: sees what each token
+        attends to."""
         assert self.logits is not None, "decode needs at least one token read"
         allocating(self.cache.narrow)
         for _ in range(max_new_tokens):
@@ -213,7 +219,18 @@ class Reader:
             if token_id in stop_ids:
                 return
             yield token_id
-            self.logits = self._forward(torch.tensor([token_id]))[-1]
+            self.logits = self._step(token_id, trace)
+
+    def _step(self, token_id: int, trace: AttentionTrace | None) -> torch.Tensor:
+        """The logits after one token, [vocab]."""
+        position = self.seen_tokens
+        self.cache.follow(trace)
+        try:
+            return self._forward(torch.tensor([token_id]))[-1]
+        finally:
+            self.cache.follow(None)
+            if trace is not None:
+                trace.end_query(position)
 
     @torch.inference_mode()
     def score(self, token_ids: Sequence[int]) -> torch.Tensor:
