@@ -26,9 +26,9 @@ MIN_COVERAGE = 0.4
 NUM_PASSAGES, WIDER_WORDS = 5, 30
 AROUND_WORDS = 20
 # Words of questions that say nothing of what is asked for.
-ASKING = frozenset(
-    "what which who whom whose when where why how many much is are was were did does do the a an of in on at to by for "
-    "from with and or that this it its be been as into than have has had".split()
+ASKING = re.compile(
+    r"what|which|whom?|whose|when|where|why|how|many|much|is|are|was|were|does|do|did|the|an?|of|in|on|at|to|by|for|from|"
+    r"with|and|or|that|this|its?|be|been|as|into|than|have|has|had"
 )
 EMPTY_BRACKETS = re.compile(r"[(\[][\s,;]*[)\]]")
 
@@ -56,7 +56,7 @@ class Checker:
     def nearest(self, question: str, num_places: int) -> list[tuple[float, Place]]:
         """The passages that have most of a question's words, best first, each with the share that it has of them, rare
         ones above all; 0 to 1."""
-        words = [word for word in words_of(question) if word not in ASKING]
+        words = [word for word in words_of(question) if not ASKING.fullmatch(word)]
         passages = self._index.best(words, NUM_PASSAGES)
         found = [
             (self._index.coverage(words, passage.wider(AROUND_WORDS, AROUND_WORDS)), passage.span)

@@ -8,6 +8,7 @@ from lcdoc.cli import options
 from lcdoc.cli.bench import WHATS, bench_command
 from lcdoc.cli.budget import budget_command
 from lcdoc.cli.calibrate import calibrate_command
+from lcdoc.cli.citations import citations_command
 from lcdoc.cli.context import context_command
 from lcdoc.cli.extend import extend_command
 from lcdoc.cli.needle import needle_command
@@ -72,6 +73,7 @@ def ask_command(
     pages: options.Pages = None,
     password: options.Password = None,
     no_cite: options.NoCite = False,
+    strict: options.Strict = False,
     markdown: options.Markdown = False,
     json: options.Json = False,
     jsonl: options.Jsonl = False,
@@ -90,7 +92,10 @@ def ask_command(
     asked += question or []
     asked += read_questions(questions) if questions else []
     form = "json" if json else "jsonl" if jsonl else "markdown" if markdown else "text"
-    return ask(Request(documents, checked_questions(asked), settings, pages, password, form, not no_cite))
+    request = Request(
+        documents, checked_questions(asked), settings, pages, password, form, not no_cite, strict
+    )
+    return ask(request)
 
 
 @app.command("inspect")
@@ -196,6 +201,7 @@ app.command("extend")(extend_command)
 for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)
+eval_app.command("citations")(citations_command)
 eval_app.command("context")(context_command)
 eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)

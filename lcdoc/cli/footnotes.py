@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 from lcdoc.cli.sanitize import clean_line
-from lcdoc.tasks.answer import Citation
+from lcdoc.tasks.answer import Citation, Passage
 
 MARKUP = re.compile(r"([\\`*_\[\]<>#!|~])")
 MAX_PASSAGE_CHARS = 200
@@ -37,6 +37,16 @@ def footnote(citation: Citation) -> str:
 def footnotes(citations: Sequence[Citation], first: int = 1) -> list[str]:
     """Numbered "[1] ..."."""
     return [f"[{number}] {footnote(citation)}" for number, citation in enumerate(citations, start=first)]
+
+
+def passage_lines(passages: Sequence[Passage]) -> list[str]:
+    """Where each passage stands, and how it begins."""
+    lines = []
+    for passage in passages:
+        place = place_name(passage.source, passage.unit, passage.page, None, passage.label)
+        words = textwrap.shorten(passage.words, MAX_PASSAGE_CHARS, placeholder=" ...")
+        lines.append(clean_line(f'{place}: "{words}"'))
+    return lines
 
 
 def markdown_footnotes(citations: Sequence[Citation], first: int = 1) -> list[str]:

@@ -25,8 +25,6 @@ THREADS = Path("/proc/self/task")
 WALL_TIMES = 6
 READ_BYTES = 1 << 16
 NEW_PYTHON = (sys.executable, "-P", "-c", "from lcdoc.documents.child import main; main()")
-# SIGKILL is the kernel's where memory is short; SIGXCPU is that of the limit on computing.
-CAUSES = {signal.SIGKILL: "was killed, most likely for want of memory; free some, or split the file"}
 
 
 def parse_apart(parse: Parse, data: bytes, source: str, password: str | None, limits: Limits) -> Document:
@@ -46,8 +44,11 @@ def parse_apart(parse: Parse, data: bytes, source: str, password: str | None, li
         raise DocumentError(found["error"])
     if status == -signal.SIGXCPU:
         raise DocumentError(f"{source}: its parser took more than the limit of {seconds:,} s; split the file")
-    died = CAUSES.get(-status, "broke down on it; the file is damaged or hostile: save or export it anew")
-    raise DocumentError(f"{source}: its parser {died}")
+    if status == -signal.SIGKILL:
+        raise DocumentError(
+            f"{source}: its parser was killed, most likely for want of memory; split the file"
+        )
+    raise DocumentError(f"{source}: its parser broke down; the file is damaged or hostile: save it anew")
 
 
 def _may_fork() -> bool:
@@ -55,9 +56,7 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and THREADS.is_dir() and len(list(THREADS.iterdir())) == 1
 
 
-def _fork(
-    parse: Parse, data: bytes, source: str, password: str | None, limits: Limits
-) -> tuple[bytes, int]:
+def _fork(parse: Parse, data: bytes, source: str, password: str | None, limits: Limits) -> tuple[bytes, int]:
     """The child's reply and exit code, below 0 for a signal. Raises TimeoutError."""
     receiver, sender = os.pipe()
     child = os.fork()
@@ -95,7 +94,8 @@ def _be_quiet() -> None:
 
 def _receive(receiver: int, timeout_s: float) -> bytes:
     """All that is sent until the other side closes."""
-    pieces, deadline = [], time.monotonic() + timeout_s
+    pieces: list[bytes] = []
+    deadline = time.monotonic() + timeout_s
     while True:
         ready, _, _ = select.select([receiver], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:

@@ -43,9 +43,7 @@ def main() -> None:
 
     order = json.loads(sys.stdin.buffer.readline())
     limits = Limits(**order["limits"])
-    reply = parse_within_limits(
-        parse, sys.stdin.buffer.read(), order["source"], order["password"], limits
-    )
+    reply = parse_within_limits(parse, sys.stdin.buffer.read(), order["source"], order["password"], limits)
     sys.stdout.buffer.write(reply)
 
 

@@ -65,6 +65,6 @@ class AttentionTrace:
         self._sum, self._num_heads = None, 0
 
     def rows(self, positions: Iterable[int]) -> list[torch.Tensor]:
-        """Of the tokens at these positions, as far as they were watched: [spans] each in float32 on the CPU, of the mean
-        over heads."""
+        """Of the tokens at these positions, as far as they were watched: [spans] each in float32 on the CPU, of the
+        mean over heads."""
         return [self._rows[position].cpu() for position in positions if position in self._rows]

@@ -210,8 +210,8 @@ class Reader:
         trace: AttentionTrace | None = None,
     ) -> Iterator[int]:
         """Yields one token id at a time, at most max_new_tokens, until the model picks one of stop_ids,
-        which is not yielded. Every token yielded is in the cache when the next is asked for. trace: sees what each token
-        attends to."""
+        which is not yielded. Every token yielded is in the cache when the next is asked for. trace: sees what each
+        token attends to."""
         assert self.logits is not None, "decode needs at least one token read"
         allocating(self.cache.narrow)
         for _ in range(max_new_tokens):

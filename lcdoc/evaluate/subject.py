@@ -67,6 +67,11 @@ class Subject:
         self._model: Any = None
 
     @property
+    def host(self) -> Host:
+        """For readings as `lcdoc ask` makes them."""
+        return self._host
+
+    @property
     def model(self) -> Any:
         """The weights on their device, once they are loaded."""
         return self._model

@@ -11,9 +11,10 @@ class Citation:
     """Words of the answer and where they stand; source, page and label are None for a quote found nowhere.
 
     status: "verified" (to the letter, or but for typography), "repaired" (nearly), "unverified", or "attended" for a
-    sentence without a quote: the passage that the model looked at while it wrote it, with a confidence from 0 to 1. unit:
-    what a page is called. last_page: where the words go on over a page's end. source_words: as the source has them.
-    flags: how a repaired quote differs, and which figures and names of its sentence the source doesn't have there.
+    sentence without a quote: the passage that the model looked at while it wrote it, with a confidence from 0 to 1.
+    unit: what a page is called. last_page: where the words go on over a page's end. source_words: as the source has
+    them. flags: how a repaired quote differs, and which figures and names of its sentence the source doesn't have
+    there.
     """
 
     source: str | None
@@ -43,8 +44,8 @@ class Passage:
 @dataclass(frozen=True)
 class Support:
     """Which sentences of an answer the documents support, in order: by a quote, by their figures and pages, or by what
-    the model looked at. evidence: how much of the question's words, rare ones above all, the nearest passages have, 0 to
-    1. said: whether that is enough for the documents to hold an answer."""
+    the model looked at. evidence: how much of the question's words, rare ones above all, the nearest passages have, 0
+    to 1. said: whether that is enough for the documents to hold an answer."""
 
     supported: tuple[str, ...]
     unsupported: tuple[str, ...]

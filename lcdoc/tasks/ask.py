@@ -20,8 +20,8 @@ from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, PlanSummary, Receip
 from lcdoc.tasks.attending import Attended, Watched
 from lcdoc.tasks.citing import judge
 from lcdoc.tasks.host import Host
-from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.own_profile import citing_heads
+from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt, with_instructions
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tasks.storing import open_chain, why_not_stored
@@ -93,6 +93,7 @@ class Reading:
             self.chain = open_chain(store, host, settings.weights, *way, sources, counted, on_note)
         heads, threshold = citing_heads(settings, host.files, host.shape(settings.weights))
         self._watched = Watched(self.tokens, len(self._head_ids), heads, threshold)
+        self.attended: Attended | None = None  # what the last answer's tokens looked at
         self._info = ModelInfo(host.files.name, host.dtype_name, context_window(host.config))
         self._bare: Mark | None = None  # the document read, nothing asked
         self.tokens_read = 0
@@ -208,7 +209,9 @@ class Reading:
             finish_reason = "interrupted"
         whole = "".join(pieces)
         text, before_text = whole.strip(), len(whole) - len(whole.lstrip())
-        attended = Attended(self._watched, trace, first_position, [end - before_text for end in ends])
+        self.attended = attended = Attended(
+            self._watched, trace, first_position, [end - before_text for end in ends]
+        )
         receipt = with_instructions(self.receipt(), attended.instructions())
         kv_bytes = self._reader.cache.nbytes
         if keep_turn and finish_reason != "interrupted":

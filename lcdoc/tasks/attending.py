@@ -23,7 +23,8 @@ SHOWN_CHARS = 160
 @dataclass(frozen=True)
 class Watched:
     """What is watched of a reading. heads: (layer, KV head) pairs. first_token: where the documents begin in what the
-    model reads. threshold: of confidence, from which a page is cited; None where it was not measured for these heads."""
+    model reads. threshold: the confidence from which a page is cited; None where it was not measured for these heads.
+    """
 
     tokens: TokenizedDocument
     first_token: int
@@ -67,9 +68,7 @@ class Attended:
 
     def best(self, start: int, stop: int) -> tuple[Place, float] | None:
         """As place, however low the confidence is."""
-        written = [
-            index for index in range(1, len(self._ends)) if self._overlaps(index, start, stop)
-        ]
+        written = [index for index in range(1, len(self._ends)) if self._overlaps(index, start, stop)]
         peaks = self._peaks(written)
         if peaks is None:
             return None

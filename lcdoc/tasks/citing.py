@@ -34,9 +34,7 @@ def judge(
 
 def attend(claims: Sequence[Claim], answer: str, checker: Checker, attention: Attention) -> list[Claim]:
     """The claims, those of sentences without a quote with the passage that they come from."""
-    quoted = {
-        sentence.start for sentence in sentences(answer) if sentence.quotes or sentence.is_note
-    }
+    quoted = {sentence.start for sentence in sentences(answer) if sentence.quotes or sentence.is_note}
     found = []
     for claim in claims:
         is_own = claim.kind == "sentence" and claim.status != "verified" and claim.start not in quoted
@@ -66,7 +64,8 @@ def citations_of(claims: Sequence[Claim]) -> tuple[Citation, ...]:
 
 
 def _support(question: str, answer: str, claims: Sequence[Claim], checker: Checker) -> Support:
-    supported, unsupported = [], []
+    supported: list[str] = []
+    unsupported: list[str] = []
     for sentence in sentences(answer):
         if not sentence.is_note:
             own = [claim for claim in claims if _is_within(claim, sentence)]
