@@ -37,9 +37,9 @@ def citations_command(
     """Ask questions whose page is known, and count the sentences that are cited with it, by confidence.
 
     Each line of the file is a JSON object: "id", "file", "question", "answers" and "page". What counts are sentences
-    without a quote, cited by what the model looked at while it wrote them. The table shows for each threshold of
-    confidence how many have a citation and how many of these have the right page; the threshold goes to the model's
-    profile, under `citing`.
+    without a quote, cited by what the model looked at while it wrote them: those of its answers that are right, and the
+    right answers, which it is made to write. The table shows for each threshold of confidence how many are cited and
+    how many of these with the right page; the threshold goes to the model's profile, under `citing`.
     """
     display = open_display(settings.appearance)
     from lcdoc.evaluate.citations import CitationPlan, CitationTest, score
@@ -54,16 +54,24 @@ def citations_command(
     rows = [
         [
             f"{row['threshold']:.2f}",
-            f"{row['cited']}/{total['sentences']}",
-            f"{row['right']}/{row['cited']}",
-            f"{row['right'] / row['cited']:.0%}" if row["cited"] else "",
+            *(
+                text
+                for kind in ("own", "dictated")
+                for text in _shares(row[kind], total[f"{kind}_sentences"])
+            ),
         ]
         for row in total["by_threshold"]
     ]
-    print_table("citations by attention", ["threshold", "cited", "right page", "share"], rows)
+    columns = ["threshold", "own cited", "right page", "dictated cited", "right page"]
+    print_table("citations by attention, of right answers", columns, rows)
     typer.echo(f"lowest threshold with enough right pages: {total['threshold']}")
     typer.echo(f"verified quotes on the right page: {total['quotes_right']}/{total['quotes']}")
     return 0
+
+
+def _shares(found: dict[str, int], num_sentences: int) -> tuple[str, str]:
+    cited, right = found["cited"], found["right"]
+    return f"{cited}/{num_sentences}", f"{right}/{cited} {right / cited:.0%}" if cited else ""
 
 
 def _line(cell: "CitationCell") -> str:
@@ -71,4 +79,8 @@ def _line(cell: "CitationCell") -> str:
         f"{confidence:.2f} {'right' if right else 'wrong'}"
         for confidence, right in zip(cell.confidences, cell.rights, strict=True)
     )
-    return f"{cell.id}, {cell.num_pages} pages: {found or 'no sentence of its own'}: {cell.answer}"
+    dictated = "no page"
+    if cell.dictated is not None:
+        dictated = f"{cell.dictated:.2f} {'right' if cell.dictated_right else 'wrong'}"
+    own = f"{'right' if cell.answered else 'wrong'} answer, pages {found or 'none'}"
+    return f"{cell.id}, {cell.num_pages} pages: {own}; dictated {dictated}: {cell.answer}"

@@ -10,12 +10,13 @@ from random import Random
 from typing import Any
 
 from lcdoc.citations.sentences import sentences
+from lcdoc.citations.source_text import Place
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents import Document, load_document
 from lcdoc.errors import DocumentError, UsageError
 from lcdoc.evaluate.subject import Subject
 from lcdoc.evaluate.suite import Round, Suite
-from lcdoc.tasks.ask import Reading
+from lcdoc.tasks.ask import Reading, stop_ids_of
 from lcdoc.tasks.progress import Observer
 from lcdoc.tokens import PageSpan, tokenize
 
@@ -55,7 +56,9 @@ class CitationPlan:
 @dataclass(frozen=True)
 class CitationCell:
     """One question. confidences, rights: of each sentence of the answer in words of its own, by attention, whatever the
-    confidence. num_pages: read. quotes_right: of the citations that are verified. evidence: see Support."""
+    confidence. answered: whether the answer is right; of a wrong one nobody knows the page. dictated, dictated_right:
+    the same of a right answer that the model was made to write. num_pages: read. quotes_right: of the citations that
+    are verified. evidence: see Support."""
 
     id: str
     num_pages: int
@@ -64,6 +67,8 @@ class CitationCell:
     sentences: int
     confidences: tuple[float, ...]
     rights: tuple[bool, ...]
+    dictated: float | None
+    dictated_right: bool
     quotes: int
     quotes_right: int
     evidence: float
@@ -148,6 +153,7 @@ class CitationTest(Suite[CitationCell]):
             for sentence in own
             if (best := reading.attended.best(sentence.start, sentence.start + len(sentence.text)))
         ]
+        known = self._dictated(reading, triple)
         quotes = [citation for citation in answer.citations if citation.status == "verified"]
         said = answer.answer.casefold()
         return CitationCell(
@@ -158,10 +164,25 @@ class CitationTest(Suite[CitationCell]):
             sentences=len(own),
             confidences=tuple(round(confidence, 4) for _, confidence in found),
             rights=tuple(place.first.number == triple.page for place, _ in found),
+            dictated=round(known[1], 4) if known else None,
+            dictated_right=known is not None and known[0].first.number == triple.page,
             quotes=len(quotes),
             quotes_right=sum(citation.page == triple.page for citation in quotes),
             evidence=round(answer.support.evidence, 4),
         )
+
+    def _dictated(self, reading: Reading, triple: Triple) -> tuple[Place, float] | None:
+        """What the model looks at while it is made to write a right answer."""
+        ids = iter(self._subject.prompt.plain_ids(triple.answers[0]))
+        stop_id = next(iter(stop_ids_of(self._subject.model, self._subject.tokenizer)))
+        reading.ask(
+            triple.question,
+            Sampling(max_new_tokens=ANSWER_TOKENS),
+            lambda text: None,
+            pick=lambda logits: next(ids, stop_id),
+        )
+        assert reading.attended is not None
+        return reading.attended.best(0, len(triple.answers[0]))
 
 
 def load_triples(path: Path) -> list[Triple]:
@@ -181,29 +202,35 @@ def load_triples(path: Path) -> list[Triple]:
 
 
 def score(cells: Sequence[CitationCell]) -> dict[str, Any]:
-    """For each threshold how many sentences are cited and how many of their pages are right, and the lowest one from
-    which enough are; None where none is. Documents of one page tell nothing and don't count."""
-    pairs = [
-        pair
-        for cell in cells
-        if cell.num_pages > 1
-        for pair in zip(cell.confidences, cell.rights, strict=True)
+    """For each threshold how many sentences whose page is known are cited, and how many of these with it: those of right
+    answers, and right answers that were dictated. threshold: the lowest one from which enough are right; None where none
+    is. Documents of one page tell nothing and don't count."""
+    several = [cell for cell in cells if cell.num_pages > 1]
+    own = [
+        pair for cell in several if cell.answered for pair in zip(cell.confidences, cell.rights, strict=True)
     ]
-    num_sentences = sum(cell.sentences for cell in cells if cell.num_pages > 1)
-    by_threshold = []
-    for threshold in THRESHOLDS:
-        rights = [right for confidence, right in pairs if confidence >= threshold]
-        by_threshold.append({"threshold": threshold, "cited": len(rights), "right": sum(rights)})
+    dictated = [(cell.dictated, cell.dictated_right) for cell in several if cell.dictated is not None]
+    by_threshold = [
+        {"threshold": threshold, "own": _count(own, threshold), "dictated": _count(dictated, threshold)}
+        for threshold in THRESHOLDS
+    ]
     enough = [
-        row["threshold"]
-        for row in by_threshold
-        if row["cited"] and row["right"] >= RIGHT_SHARE * row["cited"]
+        threshold
+        for threshold in THRESHOLDS
+        if (total := _count(own + dictated, threshold))["cited"]
+        and total["right"] >= RIGHT_SHARE * total["cited"]
     ]
     return {
-        "sentences": num_sentences,
+        "own_sentences": len(own),
+        "dictated_sentences": len(dictated),
         "by_threshold": by_threshold,
         "threshold": min(enough, default=None),
         "quotes": sum(cell.quotes for cell in cells),
         "quotes_right": sum(cell.quotes_right for cell in cells),
         "answered": sum(cell.answered for cell in cells),
     }
+
+
+def _count(pairs: Sequence[tuple[float, bool]], threshold: float) -> dict[str, int]:
+    rights = [right for confidence, right in pairs if confidence >= threshold]
+    return {"cited": len(rights), "right": sum(rights)}

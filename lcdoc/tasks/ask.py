@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
+
 from lcdoc.citations.checker import Checker
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
@@ -162,12 +164,13 @@ class Reading:
         *,
         keep_turn: bool = False,
         until: Callable[[str], bool] = lambda text: False,
+        pick: Callable[[torch.Tensor], int] | None = None,
     ) -> Answer:
         """Answers one question; on_text hears the answer as it is made, whole characters only.
 
         keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer
         with finish_reason "interrupted", and its turn is forgotten. until: hears the answer so far, and tells whether
-        that is enough of it. Raises UsageError for a question without
+        that is enough of it. pick: chooses each token instead of the sampling. Raises UsageError for a question without
         room in the window.
         """
         self.read()
@@ -179,7 +182,7 @@ class Reading:
         ends: list[int] = []  # of each token in the text
         trace = self._watched.trace()
         finish_reason = "stop"
-        sampler = Sampler(sampling.temperature, sampling.top_p, sampling.seed)
+        sampler = pick or Sampler(sampling.temperature, sampling.top_p, sampling.seed)
         before = self._mark()
         first_position = self._reader.seen_tokens + len(question_ids)
 
