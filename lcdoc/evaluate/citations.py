@@ -202,9 +202,9 @@ def load_triples(path: Path) -> list[Triple]:
 
 
 def score(cells: Sequence[CitationCell]) -> dict[str, Any]:
-    """For each threshold how many sentences whose page is known are cited, and how many of these with it: those of right
-    answers, and right answers that were dictated. threshold: the lowest one from which enough are right; None where none
-    is. Documents of one page tell nothing and don't count."""
+    """For each threshold how many sentences whose page is known are cited, and how many of these with it: those of
+    right answers, and right answers that were dictated. threshold: the lowest one from which enough are right; None
+    where none is. Documents of one page tell nothing and don't count."""
     several = [cell for cell in cells if cell.num_pages > 1]
     own = [
         pair for cell in several if cell.answered for pair in zip(cell.confidences, cell.rights, strict=True)
