@@ -10,6 +10,7 @@ from lcdoc.cli.budget import budget_command
 from lcdoc.cli.calibrate import calibrate_command
 from lcdoc.cli.citations import citations_command
 from lcdoc.cli.context import context_command
+from lcdoc.cli.diff import diff_command
 from lcdoc.cli.extend import extend_command
 from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
@@ -194,6 +195,7 @@ def config_path() -> None:
 
 app.command("summarize")(summarize_command)
 app.command("plan")(plan_command)
+app.command("diff")(diff_command)
 app.command("verify")(verify_command)
 app.command("selftest")(selftest_command)
 app.command("calibrate")(calibrate_command)

@@ -97,8 +97,8 @@ class HeadProfile:
 
     @property
     def sha256(self) -> str:
-        """Of the profile as its file has it."""
-        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
+        """Of the profile as its file has it, but for `citing`, which decides nothing of how documents are read."""
+        return hashlib.sha256(replace(self, citing=None).to_yaml().encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Replaces the file in one step. Raises LcdocError where it can't be written."""
