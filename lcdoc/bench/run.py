@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from lcdoc.bench.comparison import Comparison
@@ -10,7 +11,9 @@ from lcdoc.bench.speed import DECODE_TOKENS, compare_decode, compare_prefill
 from lcdoc.bench.subject import Subject
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
+from lcdoc.engine.profiles import load_profile
 from lcdoc.evaluate.report import new_report
+from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.progress import Observer, silent
 
 UNITS = {"prefill": "s", "decode": "s", "memory": "bytes"}
@@ -20,14 +23,16 @@ class Bench:
     """what: "prefill" (seconds to read), "decode" (seconds a token) or "memory" (peak bytes)."""
 
     def __init__(self, what: str, subject: Subject, settings: ReadSettings, turns: Turns) -> None:
-        self.what, self._subject, self._settings, self._turns = what, subject, settings, turns
+        self.what, self._subject, self._turns = what, subject, turns
+        self._settings = settings = with_own_profile(settings, subject.files)
         self._head = new_report(f"bench {what}", subject.name, subject.device, subject.dtype) | {
             "settings": {
                 **asdict(turns),
                 "chunk_tokens": settings.chunk_tokens,
                 "sink_size": settings.sink_size,
                 "recent_size": settings.recent_size,
-                "profile": settings.profile,
+                "profile": Path(settings.profile).stem if settings.profile else None,
+                "profile_sha256": load_profile(settings.profile).sha256 if settings.profile else None,
                 "streaming": settings.streaming,
                 "decode_tokens": DECODE_TOKENS,
             }

@@ -7,7 +7,7 @@ from typing import Any
 
 from lcdoc.engine.attention import register
 from lcdoc.errors import ModelError, UsageError
-from lcdoc.models import load_model, resolve
+from lcdoc.models import ModelFiles, load_model, resolve
 from lcdoc.models.importing import import_transformers
 from lcdoc.models.placement import choose_device, choose_dtype
 
@@ -67,16 +67,20 @@ class Subject:
             raise UsageError(f"shape must be one of {', '.join(SHAPES)}, not {self.shape!r}")
 
     @property
+    def files(self) -> ModelFiles | None:
+        """The real model's; None for random weights."""
+        return None if self.shape or self.model_config else resolve(self.model)
+
+    @property
     def name(self) -> str:
-        if self.shape or self.model_config:
-            return f"random weights, {self.shape or self.model_config}"
-        return resolve(self.model).name
+        return self.files.name if self.files else f"random weights, {self.shape or self.model_config}"
 
     def load(self) -> Any:
         """The model, in eval mode on its device, attending with lcdoc's attention."""
-        if self.shape is None and self.model_config is None:
-            files = resolve(self.model)
-            return load_model(files, device=self.device, dtype=self.dtype, attn_implementation=register())
+        if self.files:
+            return load_model(
+                self.files, device=self.device, dtype=self.dtype, attn_implementation=register()
+            )
         return self._random_model()
 
     def _random_model(self) -> Any:

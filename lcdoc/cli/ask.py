@@ -69,11 +69,9 @@ def ask(request: Request) -> int:
         return INTERRUPTED
     finally:
         display.clear()
-    from lcdoc.cli.chat import chat
-    from lcdoc.tasks.ask import Reading
+    from lcdoc.cli.chat import Chat
 
-    assert isinstance(reading, Reading)  # in parts only what is asked is read for
-    return chat(reading, request.settings.sampling, display)
+    return Chat(reading, request.settings.sampling, display).run()
 
 
 def parse(sources: list[str], pages: str | None, password: str | None, display: Display) -> list[Document]:
@@ -179,3 +177,5 @@ def say_how_it_ended(answer: Answer, display: Display) -> None:
         display.say("the answer was interrupted and is not complete")
     elif answer.finish_reason == "length":
         display.say("the answer was cut at its length limit; --max-new-tokens allows more")
+    elif answer.finish_reason == "repetition":
+        display.say("the answer went in a circle and was stopped")

@@ -18,8 +18,8 @@ Modes = Annotated[
         metavar="MODE,...",
         help="exact, stream, duo, bfloat16, int8, int4, stock (transformers), or an eviction policy and what it "
         "keeps: question@25%; duo@75%: that share of the heads streams, by --profile; random@75%: as many drawn at "
-        "random. A text longer than the model's window: a method of --extend; for needle and qa also parts (read in "
-        "parts), words (what shares the question's words) or first (what the window holds).",
+        "random. A text longer than the model's window: a method of --extend; for needle, ruler and qa also parts "
+        "(read in parts), words (what shares the question's words) or first (what the window holds).",
     ),
 ]
 Books = Annotated[

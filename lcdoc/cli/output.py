@@ -80,12 +80,16 @@ class MarkdownWriter(Writer):
         self._num_notes = self._num_answers = 0
 
     def answer(self, answer: Answer) -> None:
-        first, citations = self._num_notes + 1, answer.citations
-        blocks = [clean(marked(answer.answer, citations, first))]
-        blocks += ["\n".join(markdown_footnotes(citations, first))] if citations else []
-        _emit(("\n" if self._num_answers else "") + "\n\n".join(blocks) + "\n")
-        self._num_notes += len(citations)
+        _emit(("\n" if self._num_answers else "") + markdown_of(answer, self._num_notes + 1) + "\n")
+        self._num_notes += len(answer.citations)
         self._num_answers += 1
+
+
+def markdown_of(answer: Answer, first: int) -> str:
+    """The answer with its footnotes. first: the number of the first one."""
+    blocks = [clean(marked(answer.answer, answer.citations, first))]
+    blocks += ["\n".join(markdown_footnotes(answer.citations, first))] if answer.citations else []
+    return "\n\n".join(blocks)
 
 
 class JsonWriter(Writer):

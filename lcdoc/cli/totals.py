@@ -24,11 +24,17 @@ def totals_line(answers: Sequence[Answer]) -> str:
             *reading_facts(last.receipt),
             f"KV {bytes_text(memory.kv_bytes)} {last.receipt.kv_dtype}, "
             f"peak {bytes_text(peak_bytes)} of {bytes_text(memory.budget_bytes)}",
-            f"loaded in {timing.load_s:.1f} s, read in {timing.prefill_s:.1f} s "
-            f"({timing.prefill_tokens_per_s:,.0f} tokens/s), answered in {decode_s:.1f} s "
+            f"loaded in {timing.load_s:.1f} s, {_read_in(last)}, answered in {decode_s:.1f} s "
             f"({timing.decode_tokens_per_s:,.1f} tokens/s)",
         ]
     )
+
+
+def _read_in(answer: Answer) -> str:
+    receipt, timing = answer.receipt, answer.timing
+    if receipt.tokens_from_store >= receipt.tokens_read:
+        return f"taken from the store in {timing.prefill_s:.1f} s"
+    return f"read in {timing.prefill_s:.1f} s ({timing.prefill_tokens_per_s:,.0f} tokens/s)"
 
 
 def reading_facts(receipt: Receipt) -> list[str]:

@@ -115,27 +115,38 @@ def has_plain_rotation(config: Any) -> bool:
     return _parameters(config.get_text_config())["rope_type"] in (*PLAIN, "linear")
 
 
-def extend_positions(model: Any, extension: Extension | None) -> None:
-    """Gives the model the rotary embedding that the extension asks for, or its own again, the very module. Raises
-    ModelError where none can be made."""
+def one_table(config: Any, length_tokens: int) -> dict[str, Any] | None:
+    """The rotary parameters by which a model with two tables of factors, one for short texts and one for long ones,
+    keeps to that of long ones. None where it has no such tables, or a text of length_tokens is short."""
+    own = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    if own.get("rope_type") != "longrope" or length_tokens <= own["original_max_position_embeddings"]:
+        return None
+    return dict(own) | {"short_factor": own["long_factor"]}
+
+
+def extend_positions(model: Any, extension: Extension | None, length_tokens: int = 0) -> None:
+    """Gives the model the rotary embedding that the extension asks for, or its own again, the very module.
+
+    length_tokens: the most that will be read and written. A model with two tables of angles would take the one for
+    short texts for the first chunks of a long one, whose keys would then be turned otherwise than those after them.
+    Raises ModelError where no embedding can be made."""
     decoder = model.get_decoder()
     rotary: Any = getattr(decoder, "rotary_emb", None)
     native = getattr(rotary, NATIVE, (rotary,))[0]
-    if extension is None or extension.rope is None:
+    rope = extension.rope if extension else one_table(model.config, length_tokens)
+    if rope is None:
         if rotary is not native:
             decoder.rotary_emb = native
         return
     config = deepcopy(getattr(native, "config", None))
     if config is None:
-        raise ModelError(
-            f"this model's rotary embedding can't be made anew for --extend {extension.method}; take --extend "
-            f"self-extend"
-        )
-    config.rope_parameters = dict(extension.rope)
+        way = f"for --extend {extension.method}; take --extend self-extend" if extension else "for long texts"
+        raise ModelError(f"this model's rotary embedding can't be made anew {way}")
+    config.rope_parameters = dict(rope)
     decoder.rotary_emb = type(native)(config).to(native.inv_freq.device)
-    if extension.start_tokens:
+    if extension and extension.start_tokens:
         own = deepcopy(config)
-        own.rope_parameters = _plain(extension.rope)
+        own.rope_parameters = _plain(rope)
         unscaled = type(native)(own).to(native.inv_freq.device)
         decoder.rotary_emb = UnscaledStart(decoder.rotary_emb, unscaled, extension.start_tokens)
     # In a tuple, so that it doesn't become a part of the model.

@@ -44,7 +44,7 @@ class Reader:
         capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction:
         see DocumentCache. place: gives the positions at which tokens come to stand, [length], for their numbers in the
         text; by default these are one and the same."""
-        extend_positions(model, extension)
+        extend_positions(model, extension, capacity_tokens)
         self.model = model
         self.chunk_tokens = chunk_tokens
         self._place = place

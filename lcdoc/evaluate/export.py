@@ -23,6 +23,9 @@ def export_questions(path: Path, model: str | None, grid: Grid) -> int:
 
     def lines() -> Iterator[dict[str, Any]]:
         for book in books:
-            yield from (asdict(question) for question in make_questions(book, grid))
+            for question in make_questions(book, grid):
+                line = asdict(question)
+                del line["document"]  # its text is in its tokens
+                yield line
 
     return write_lines(path, lines())

@@ -12,8 +12,8 @@ from lcdoc.store.block_file import DamagedBlock
 from lcdoc.store.store import NotStored, Store
 
 WARNING = (
-    "what is read is kept in {folder}, up to {limit:,} bytes, so that the next question needs no reading: it holds the "
-    "document's content, for you alone; --store off keeps nothing, lcdoc store remove --all deletes it"
+    "what is read is kept in {folder}, up to {limit_gb:.1f} GB, so that the next question needs no reading: it "
+    "holds the document's content, for you alone; --store off keeps nothing, lcdoc store remove --all deletes it"
 )
 
 
@@ -99,7 +99,8 @@ class Chain:
             )
             return False
         if first:
-            self._on_note(WARNING.format(folder=self._store.folder, limit=self._store.limit_bytes))
+            limit_gb = self._store.limit_bytes / 1000**3
+            self._on_note(WARNING.format(folder=self._store.folder, limit_gb=limit_gb))
         return True
 
     def _advance(self, key: str, num_tokens: int, stored: bool) -> int:

@@ -190,7 +190,8 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Answer:
-    """finish_reason: "stop" (the model ended), "length" (max_new_tokens reached) or "interrupted"."""
+    """finish_reason: "stop" (the model ended), "length" (max_new_tokens reached), "repetition" (the same was said over
+    and over, until it was stopped) or "interrupted"."""
 
     question: str
     answer: str

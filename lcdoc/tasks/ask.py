@@ -25,6 +25,7 @@ from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import citing_heads
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt, with_instructions
+from lcdoc.tasks.repetition import goes_in_a_circle
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tasks.storing import open_chain, why_not_stored
 from lcdoc.tokens import Prompt, TextStream, TokenizedDocument, tokenize
@@ -55,8 +56,8 @@ class Reading:
         otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
         documents, where they are known. prompt: what stands around documents and questions. store: what is read is kept
         there, and what is there already is not read again. checker: what answers are held against, where that is more
-        than the documents. Raises DoesNotFitError before any weights are
-        loaded where the documents are longer than the model's window."""
+        than the documents. Raises DoesNotFitError before any weights are loaded where the documents are longer than the
+        model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._checker = checker or Checker(documents)
@@ -168,10 +169,10 @@ class Reading:
     ) -> Answer:
         """Answers one question; on_text hears the answer as it is made, whole characters only.
 
-        keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer
-        with finish_reason "interrupted", and its turn is forgotten. until: hears the answer so far, and tells whether
-        that is enough of it. pick: chooses each token instead of the sampling. Raises UsageError for a question without
-        room in the window.
+        keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer with
+        finish_reason "interrupted", and its turn is forgotten. An answer that goes in a circle is ended as a
+        "repetition". until: hears the answer so far, and tells whether that is enough of it. pick: chooses each token
+        instead of the sampling. Raises UsageError for a question without room in the window.
         """
         self.read()
         asked = time.perf_counter()
@@ -200,13 +201,17 @@ class Reading:
                     on_text(piece)
                     if until("".join(pieces)):
                         return
+                if goes_in_a_circle(answer_ids):
+                    return
 
         try:
             while not succeeds(answer_on):
                 self._reader.rewind(before)
                 self._step_down()
                 before = self._mark()
-            if len(token_times) == max_new_tokens:
+            if goes_in_a_circle(answer_ids):
+                finish_reason = "repetition"
+            elif len(token_times) == max_new_tokens:
                 finish_reason = "length"
         except KeyboardInterrupt:
             finish_reason = "interrupted"

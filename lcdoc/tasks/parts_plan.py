@@ -82,7 +82,7 @@ def is_read_in_parts(
 ) -> bool:
     """Whether a document is longer than the model's window, and is not read at once beyond it: because the settings say
     so, or they leave it open and it is longer than positions go beyond the window at little loss, or takes too much
-    memory so. A chat, which knows no questions yet, is read at once as far as positions go. make: plans one reading
+    memory so. A chat, whose turns build on each other, is read at once as far as positions go. make: plans one reading
     within the budget. Raises UsageError and ModelError where the settings don't go together or don't suit the model."""
     window = context_window(config)
     if settings.fusion == OFF or need.least_tokens <= window:
@@ -118,13 +118,9 @@ def plan_parts(
 ) -> PartsPlan:
     """make: plans one reading within the budget. tokens: of the document, where it is at hand.
 
-    The parts are as long as the window and the budget allow. Raises DoesNotFitError where that is next to nothing,
-    UsageError for a chat."""
-    if need.keep_turns:
-        raise UsageError(
-            f"the document has {need.document_tokens:,} tokens, more than the model reads at once; reading it in parts "
-            f"needs the questions: give them after the document or with -q"
-        )
+    The parts are as long as the window and the budget allow. A chat's questions are each answered alone. Raises
+    DoesNotFitError where the parts are next to nothing."""
+    need = replace(need, keep_turns=False)
     window = context_window(config)
     answer_tokens = max(MIN_ANSWER_TOKENS, min(need.max_new_tokens, int(window * ANSWER_SHARE)))
     excerpt_tokens = min(EXCERPT_TOKENS, window - need.prompt_tokens - answer_tokens)

@@ -31,7 +31,7 @@ class PartsReading:
     """As Reading, for documents that are read in parts.
 
     Making it loads the model; `read` reads all parts, one at a time, with every known question; `ask` may then be
-    called any number of times. For a question that was not known all parts are read once more.
+    called any number of times. For a question that was not known all parts are read once more, or come from the store.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PartsReading:
         tokens: TokenizedDocument | None = None,
         store: Store | None = None,
     ) -> None:
-        """Arguments and errors as those of Reading; one question or more has to be known."""
+        """Arguments and errors as those of Reading; with no questions room is kept for those of a chat."""
         started = time.perf_counter()
         self.documents, self._settings = tuple(documents), settings
         self._observer, self._on_note = observer, on_note
@@ -114,9 +114,9 @@ class PartsReading:
         return self._plan.part.budget_bytes
 
     def read(self) -> None:
-        """Reads all parts, once. An interrupt leaves tokens_read at the chunks that were finished. Raises
-        DoesNotFitError where memory is refused even to the smallest chunks."""
-        if not self._scores:
+        """Reads all parts, once; where no question is known, only to store them. An interrupt leaves tokens_read at the
+        chunks that were finished. Raises DoesNotFitError where memory is refused even to the smallest chunks."""
+        if not self._sweep.seconds and (self._questions or self._sweep.stores):
             self._judge(self._questions)
 
     def passages(self, question: str) -> list[Document]:
@@ -128,7 +128,6 @@ class PartsReading:
     def ask(self, question: str, sampling: Sampling, on_text: Callable[[str], None]) -> Answer:
         """Answers one question over the spans that bear on it most; on_text hears the answer as it is made. An
         interrupt while answering ends the answer. Raises UsageError for a question longer than those known."""
-        self.read()
         asked, before_s = time.perf_counter(), self._sweep.seconds
         chosen = self._chosen(question)
         asked += self._sweep.seconds - before_s  # counted with the sweeps
@@ -152,7 +151,8 @@ class PartsReading:
 
     def _chosen(self, question: str) -> list[Span]:
         """What is read again: the best spans, as many as have room with what stands between them."""
-        self.read()
+        if question in self._questions:
+            self.read()
         if question not in self._scores:
             self._check_length(question)
             self._judge([question])

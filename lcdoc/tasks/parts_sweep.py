@@ -55,6 +55,11 @@ class PartsSweep:
         host.load(weights, self._plan.rung.offloaded_layers)
 
     @property
+    def stores(self) -> bool:
+        """Whether the parts are kept."""
+        return self._store is not None
+
+    @property
     def steps(self) -> tuple[str, ...]:
         return self._plan.steps
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lcdoc.config import StoreSettings
 from lcdoc.engine.budget import Rung
-from lcdoc.engine.extension import Extension
+from lcdoc.engine.extension import Extension, one_table
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import size_bytes
 from lcdoc.models import ModelFiles, stored_weights
@@ -62,7 +62,7 @@ def open_chain(
         "computed": [host.device.type, host.dtype_name, stored_weights(weights, host.dtype)],
         "stored": kv_dtype,
         "heads": _heads(split, host.shape(weights).windows, room.capacity_tokens),
-        "positions": _positions(room.extension),
+        "positions": _positions(room.extension) or one_table(host.config, room.capacity_tokens),
     }
     about = {
         "model": host.files.name,

@@ -15,6 +15,7 @@ from lcdoc.bench.subject import SHAPES, Subject
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.errors import LcdocError, ModelError, UsageError
+from lcdoc.models import DEFAULT_MODEL
 
 TINY = Subject(shape="llama-tiny", dtype="float32")
 SETTINGS = ReadSettings(chunk_tokens=64, sink_size=4, recent_size=32)
@@ -107,6 +108,14 @@ def test_a_bench_of_a_real_reading(what: str) -> None:
             samples = result["modes"][mode]["samples_s"]
             assert len(samples) == 2 and all(sample > 0 for sample in samples)
             assert result["modes"][mode]["stock_to_mode"] == comparison.ratio(mode)
+
+
+def test_a_model_is_measured_with_its_own_profile() -> None:
+    turns = Turns((128,), ("duo@50%",), 1)
+    own = Bench("memory", Subject(DEFAULT_MODEL.name), ReadSettings(), turns).report()["settings"]
+    other = Bench("memory", Subject(shape="llama-tiny"), ReadSettings(), turns).report()["settings"]
+    assert own["profile"] == DEFAULT_MODEL.name and own["profile_sha256"]
+    assert other["profile"] is None and other["profile_sha256"] is None
 
 
 def test_every_reader_reads_what_it_is_given_and_holds_what_its_mode_keeps() -> None:

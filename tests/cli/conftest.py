@@ -150,6 +150,13 @@ def babbler(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_chain_model(tmp_path_factory.mktemp("models") / "babbler", ":bla ", loops=True)
 
 
+@pytest.fixture(scope="session")
+def rambler(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that answers every question with "0123456789;..." without end, but in no circle that is noticed."""
+    chain = ":" + "".join(chr(code) for code in range(ord("0"), ord("~")) if chr(code) != ":")
+    return write_chain_model(tmp_path_factory.mktemp("models") / "rambler", chain, loops=True)
+
+
 @pytest.fixture
 def speaker(tmp_path: Path) -> Callable[[str], str]:
     """Makes a model that answers every question with a text of different bytes, and ends."""

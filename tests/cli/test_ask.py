@@ -101,6 +101,14 @@ def test_answer_cut_at_its_limit_is_said(lcdoc: Run, note: str, babbler: str) ->
     assert "--max-new-tokens" in done.stderr
 
 
+def test_an_answer_that_goes_in_a_circle_is_stopped(lcdoc: Run, note: str, babbler: str) -> None:
+    done = lcdoc("ask", note, "Say?", "--model", babbler, "--max-new-tokens", "500", "--json")
+    assert done.returncode == 0 and "went in a circle and was stopped" in done.stderr
+    answer = json.loads(done.stdout)
+    assert (answer["finish_reason"], answer["complete"]) == ("repetition", False)
+    assert answer["answer"] == ("bla " * 16).strip()
+
+
 def test_unread_pages_are_named(lcdoc: Run, parrot: str, work: Path) -> None:
     lines = "".join(f"Line number {number} of this text.\n" for number in range(1, 301))
     (work / "lines.txt").write_text(lines, encoding="utf-8")
@@ -193,12 +201,12 @@ def test_locale_without_unicode(lcdoc: Run, work: Path, parrot: str) -> None:
     assert json.loads(done.stdout)["question"] == "漢字?"
 
 
-def test_closed_pipe_is_quiet(cli_env: dict[str, str], work: Path, note: str, babbler: str) -> None:
+def test_closed_pipe_is_quiet(cli_env: dict[str, str], work: Path, note: str, rambler: str) -> None:
     process = _start(
-        cli_env, work, "ask", note, "What?", "--model", babbler, "--quiet", "--max-new-tokens", "100000"
+        cli_env, work, "ask", note, "What?", "--model", rambler, "--quiet", "--max-new-tokens", "100000"
     )
     assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.read(3) == "bla"
+    assert process.stdout.read(3) == "012"
     process.stdout.close()
     assert process.wait(180) == 141
     assert process.stderr.read() == ""
@@ -237,10 +245,10 @@ def test_interrupt_while_reading_says_how_far(cli_env: dict[str, str], work: Pat
 
 
 def test_interrupt_while_answering_keeps_the_partial_answer(
-    cli_env: dict[str, str], work: Path, note: str, babbler: str
+    cli_env: dict[str, str], work: Path, note: str, rambler: str
 ) -> None:
     process = _start(
-        cli_env, work, "ask", note, "What?", "--model", babbler, "--jsonl", "--max-new-tokens", "100000"
+        cli_env, work, "ask", note, "What?", "--model", rambler, "--jsonl", "--max-new-tokens", "100000"
     )
     _read_until(process, '"token"')
     process.send_signal(signal.SIGINT)
@@ -248,7 +256,7 @@ def test_interrupt_while_answering_keeps_the_partial_answer(
     assert process.returncode == 130
     done = json.loads(out.splitlines()[-1])
     assert done["answer"]["finish_reason"] == "interrupted"
-    assert "bla bla bla".startswith(done["answer"]["answer"][:11])
+    assert "0123456789".startswith(done["answer"]["answer"][:10])
     assert "interrupted and is not complete" in err
 
 

@@ -104,17 +104,17 @@ with interruptible():
 
 
 def test_interrupt_while_answering_marks_the_partial_answer(
-    terminal: OpenTerminal, note: str, babbler: str
+    terminal: OpenTerminal, note: str, rambler: str
 ) -> None:
-    screen = terminal("ask", note, "What?", "--model", babbler, "--max-new-tokens", "100000")
-    screen.expect(r"bla bla bla")
+    screen = terminal("ask", note, "What?", "--model", rambler, "--max-new-tokens", "100000")
+    screen.expect(r"0123456789;<=>")
     screen.interrupt()
     code, rest = screen.end()
     assert code == 130
     assert "the answer was interrupted and is not complete" in rest
 
 
-def test_chat(terminal: OpenTerminal, note: str, parrot: str) -> None:
+def test_chat(terminal: OpenTerminal, work: Path, note: str, parrot: str) -> None:
     screen = terminal("ask", note, "--model", parrot)
     screen.expect(r"read 27 of 27 tokens")
     screen.expect(r"/help lists the commands")
@@ -122,8 +122,16 @@ def test_chat(terminal: OpenTerminal, note: str, parrot: str) -> None:
         screen.expect(r"> ")
         screen.type(f"{question}\r")
         screen.expect(r"Yes\.\r\n")
+    saved = r"2 answers written to talk\.md"
     for command, reply in {
         "/help": r"/receipt  how they were read",
+        "/save": r"/save needs the name of a file",
+        "/save talk.md": saved,
+        "/save  talk.md": r"talk\.md is there already",
+        "/save none/talk.md": r"none/talk\.md can't be written: No such file",
+        "/keep": r"are seen by those after them",
+        "/keep maybe": r"/keep takes on or off, not maybe",
+        "/keep off": r"are forgotten once they are answered",
         "/pages": r"note\.txt: read lines 1 of 1",
         "/receipt": r"exact",
         "/reset": r"Only the document is remembered",
@@ -135,13 +143,45 @@ def test_chat(terminal: OpenTerminal, note: str, parrot: str) -> None:
     screen.expect(r"> ")
     screen.type("\x04")
     assert screen.end()[0] == 0
+    talk = (work / "talk.md").read_text(encoding="utf-8")
+    assert talk.startswith("## Does it open?\n\nYes.\n\n## Really?\n\nYes.\n\nread 27 of 27 tokens")
 
 
-def test_chat_interrupts(terminal: OpenTerminal, note: str, babbler: str) -> None:
-    screen = terminal("ask", note, "--model", babbler, "--max-new-tokens", "100000")
+def test_chat_over_parts(terminal: OpenTerminal, work: Path, write_tiny_model: Callable[..., Path]) -> None:
+    model = write_tiny_model(digits="alone", vocab_size=600, num_layers=2, window=1024, spread=0.2)
+    (work / "book.txt").write_text("The ship lay in the ice.\n" * 300, encoding="utf-8")
+    screen = terminal(
+        "ask",
+        "book.txt",
+        "--model",
+        str(model),
+        "--fusion",
+        "parts",
+        "--max-new-tokens",
+        "8",
+        "--store",
+        "off",
+    )
+    screen.expect(r"Each question is answered by itself")
+    for line, reply in (
+        ("/pages", r"Nothing was asked yet"),
+        ("Where?", r"the answer was cut"),
+        ("/receipt", r"passages that bear on the question were read again"),
+        ("/pages", r"book\.txt: read lines"),
+    ):
+        screen.expect(r"> ")
+        screen.type(f"{line}\r")
+        screen.expect(reply)
+    screen.expect(r"> ")
+    screen.type("\x04")
+    assert screen.end()[0] == 0
+
+
+def test_chat_interrupts(terminal: OpenTerminal, note: str, rambler: str) -> None:
+    screen = terminal("ask", note, "--model", rambler, "--max-new-tokens", "100000")
     screen.expect(r"> ")
     screen.type("Say?\r")
-    screen.expect(r"bla bla bla")
+    screen.expect(r"0123456789;<=>")
     screen.interrupt()
     screen.expect(r"interrupted and is not complete")
     screen.expect(r"> ")

@@ -130,6 +130,27 @@ def test_longrope_slows_each_angle_by_its_own_factor_whatever_the_length_of_a_ca
     assert rotary.attention_scaling == pytest.approx(math.sqrt(1 + math.log(2) / math.log(WINDOW)))
 
 
+@pytest.mark.parametrize("length,capacity", [(50, 64), (20, 32)], ids=["long", "short"])
+@pytest.mark.parametrize("kind", ["llama", "phi3"])
+def test_a_model_with_two_tables_reads_in_chunks_what_it_reads_at_once(kind, length, capacity):
+    own = {
+        "rope_type": "longrope",
+        "rope_theta": THETA,
+        "short_factor": [1.0] * PAIRS,
+        "long_factor": FACTORS["factors"],
+        "original_max_position_embeddings": WINDOW // 2,
+    }
+    options = {"rope_parameters": own, "original_max_position_embeddings": WINDOW // 2}
+    model = model_of(kind, **options)
+    stock = AutoModelForCausalLM.from_config(config_of(kind, **options)).eval()
+    stock.load_state_dict(model.state_dict())
+    token_ids = torch.randint(3, 50, (length,), generator=torch.Generator().manual_seed(1)).tolist()
+    reader = Reader(model, HeadSplit.exact(), capacity_tokens=capacity, chunk_tokens=8)
+    reader.prefill(token_ids)
+    with torch.inference_mode():
+        assert torch.allclose(reader.logits, stock(torch.tensor([token_ids])).logits[0, -1], atol=1e-4)
+
+
 def test_longrope_takes_its_attention_factor_from_the_profile():
     rope = Extension.of("longrope", config_of(), 128, FACTORS | {"attention_factor": 1.25}).rope
     assert rope["attention_factor"] == 1.25

@@ -1,4 +1,4 @@
-"""Texts longer than the window: parts, words and first, as `lcdoc eval needle` and `qa` read them."""
+"""Texts longer than the window: parts, words and first, as `lcdoc eval needle`, `ruler` and `qa` read them."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,8 @@ from lcdoc.errors import UsageError
 from lcdoc.evaluate.grid import Grid
 from lcdoc.evaluate.needle import NeedleTest
 from lcdoc.evaluate.perplexity import Stretches
+from lcdoc.evaluate.ruler.plan import RulerPlan
+from lcdoc.evaluate.ruler.suite import RulerTest
 from lcdoc.tasks.opening import open_reading
 
 
@@ -68,6 +70,15 @@ def test_questions_from_a_file(run_lcdoc, small_window: Path, tmp_path: Path) ->
     report = json.loads((tmp_path / "qa.json").read_text("utf-8"))
     assert [cell["mode"] for cell in report["cells"]] == ["first", "words", "parts", "self-extend"]
     assert all(cell["prefill_s"] > 0 and cell["kv_bytes"] > 0 for cell in report["cells"])
+
+
+def test_several_values_from_places_far_apart(small_window: Path) -> None:
+    plan = RulerPlan(lengths=(1600,), tasks=("multivalue",), samples=1, modes=("first", "words", "parts"))
+    test = RulerTest(ReadSettings(model=str(small_window)), plan)
+    seen = {cell.mode: cell.seen for cell in test.run()}
+    [setting] = test.settings
+    first = setting.drawn.score(test._subject.tokenizer.decode(setting.drawn.token_ids[:440]))
+    assert seen["first"] == first < min(seen["words"], seen["parts"])
 
 
 def test_only_where_questions_are_answered() -> None:

@@ -49,6 +49,7 @@ def test_from_the_first_question_to_the_removal(ask: Run, call_lcdoc: Run) -> No
     assert str(store_folder()) in warning and "it holds the document's content" in warning
     assert "came from the store" not in first.stderr and "is kept in" not in again.stderr
     assert " came from the store" in again.stderr and again.stdout == first.stdout
+    assert "taken from the store in" in again.stderr and "taken from the store in" not in first.stderr
     ask("more.txt", lines=110)
     listed = call_lcdoc("store", "list").stdout.splitlines()
     assert [line.split()[0] for line in listed[:2]] == ["more.txt", "boats.txt"]

@@ -209,9 +209,21 @@ def test_what_is_refused_is_refused_in_one_line_before_loading(
     assert words in done.stderr and done.stderr.count("lcdoc:") == 1
 
 
-def test_a_chat_needs_its_questions_first(tiny, book):
-    with pytest.raises(UsageError, match="reading it in parts needs the questions: give them"):
-        open_reading([book], ReadSettings(model=str(tiny)))
+def test_a_chat_reads_for_each_question(write_tiny_model, book):
+    model = write_tiny_model(digits="alone", vocab_size=600, num_layers=2, window=1024, spread=0.2)
+    settings = ReadSettings(model=str(model), fusion="parts")
+    reading = open_reading([book], settings, max_new_tokens=16)
+    assert isinstance(reading, PartsReading)
+    reading.read()
+    assert reading.tokens_read == 0  # nothing is asked yet, and nothing stored
+    sampling = Sampling(max_new_tokens=16)
+    answer = reading.ask(QUESTION, sampling, lambda text: None)
+    asked = open_reading([book], settings, questions=[QUESTION], max_new_tokens=16)
+    expected = asked.ask(QUESTION, sampling, lambda text: None)
+    assert reading.tokens_read == answer.receipt.tokens_read == reading.tokens_total
+    [page] = [page for page in book.pages if FACT[:20] in page.text]
+    assert page.number in {one.page for one in answer.receipt.pages_reread}
+    assert answer.receipt.parts >= expected.receipt.parts  # room is kept for longer questions
 
 
 def test_refused_memory_makes_the_chunks_smaller_and_changes_nothing(tiny, book, monkeypatch):

@@ -26,6 +26,6 @@ def draw_common(wanted: Wanted) -> Drawn:
         return "\n".join(f"{number}. {word}" for number, word in enumerate(listed, start=1))
 
     tokenizer, length = wanted.haystack.tokenizer, wanted.length_tokens
-    _, token_ids = fit(text, tokenizer, length, fewest=1, most=len(rare), name="common")
+    _, tokens = fit(text, tokenizer, length, fewest=1, most=len(rare), name="common")
     question = f"Which {NUM_COMMON} words are the most frequent in this list? Name each once."
-    return Drawn(token_ids, question, tuple(common))
+    return Drawn(tokens, question, tuple(common))

@@ -4,7 +4,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lcdoc.documents.document import Document
 from lcdoc.evaluate.haystack import Haystack
+from lcdoc.tokens import TokenizedDocument
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,21 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Drawn:
-    """token_ids: the text, as `lcdoc ask` tokenises it. answers: all that a right answer holds, or with
+    """tokens: the text, as `lcdoc ask` tokenises it. answers: all that a right answer holds, or with
     one_is_enough those of which it holds one."""
 
-    token_ids: list[int]
+    tokens: TokenizedDocument
     question: str
     answers: tuple[str, ...]
     one_is_enough: bool = False
+
+    @property
+    def token_ids(self) -> list[int]:
+        return self.tokens.token_ids
+
+    @property
+    def document(self) -> Document:
+        return self.tokens.spans[0].document
 
     def score(self, answer: str) -> float:
         """The share of the answers that stand in this one, in any case; as the paper has it, anywhere in it."""

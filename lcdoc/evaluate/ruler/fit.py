@@ -5,12 +5,12 @@ from typing import Any
 
 from lcdoc.documents.text import text_document
 from lcdoc.errors import UsageError
-from lcdoc.tokens import tokenize
+from lcdoc.tokens import TokenizedDocument, tokenize
 
 
-def encode(text: str, tokenizer: Any) -> list[int]:
-    """A text's tokens, as `lcdoc ask` reads such a file."""
-    return tokenize(tokenizer, [text_document(text, "text", "text", ())]).token_ids
+def encode(text: str, tokenizer: Any) -> TokenizedDocument:
+    """A text, as `lcdoc ask` reads such a file."""
+    return tokenize(tokenizer, [text_document(text, "text", "text", ())])
 
 
 def fit(
@@ -21,33 +21,34 @@ def fit(
     fewest: int,
     most: int | None = None,
     name: str,
-) -> tuple[int, list[int]]:
-    """The number of units whose text fills the length and never passes it, and that text's tokens.
+) -> tuple[int, TokenizedDocument]:
+    """The number of units whose text fills the length and never passes it, and that text.
 
     make: the text of so many units. fewest: units that a text must have. most: units there are. name: of the task.
     Raises UsageError where the length has no room for the fewest, or there are too few.
     """
     low, high = fewest, max(fewest, length_tokens if most is None else most) + 1
     fitting = encode(make(low), tokenizer)
-    if len(fitting) > length_tokens:
+    num_tokens = len(fitting.token_ids)
+    if num_tokens > length_tokens:
         raise UsageError(
-            f"{name} takes {len(fitting):,} tokens at the least, more than the {length_tokens:,} of --lengths; choose "
+            f"{name} takes {num_tokens:,} tokens at the least, more than the {length_tokens:,} of --lengths; choose "
             f"longer ones, or leave {name} out of --tasks"
         )
-    unit_tokens = len(fitting) / max(low, 1)
+    unit_tokens = num_tokens / max(low, 1)
     # A search by halves, but for where it looks: what a unit takes says nearly where the length is reached.
     while high - low > 1:
-        more = int((length_tokens - len(fitting)) / unit_tokens)
+        more = int((length_tokens - num_tokens) / unit_tokens)
         middle = min(low + max(more, 1), high - 1)
-        token_ids = encode(make(middle), tokenizer)
-        unit_tokens = max((len(token_ids) - len(fitting)) / (middle - low), 1)
-        if len(token_ids) <= length_tokens:
-            low, fitting = middle, token_ids
+        tokens = encode(make(middle), tokenizer)
+        unit_tokens = max((len(tokens.token_ids) - num_tokens) / (middle - low), 1)
+        if len(tokens.token_ids) <= length_tokens:
+            low, fitting, num_tokens = middle, tokens, len(tokens.token_ids)
         else:
             high = middle
     if low == most:
         raise UsageError(
-            f"{name} has only enough for {len(fitting):,} tokens, fewer than the {length_tokens:,} of --lengths; "
+            f"{name} has only enough for {num_tokens:,} tokens, fewer than the {length_tokens:,} of --lengths; "
             f"choose shorter ones, or longer texts with --haystack and --qa"
         )
     return low, fitting

@@ -26,9 +26,9 @@ def draw_frequent(wanted: Wanted) -> Drawn:
         return " ".join(drawn)
 
     tokenizer, length = wanted.haystack.tokenizer, wanted.length_tokens
-    _, token_ids = fit(text, tokenizer, length, fewest=FEWEST_WORDS, name="frequent")
+    _, tokens = fit(text, tokenizer, length, fewest=FEWEST_WORDS, name="frequent")
     question = f"Which {NUM_FREQUENT} made-up words are the most frequent in this text? Leave the dots out."
-    return Drawn(token_ids, question, tuple(words))
+    return Drawn(tokens, question, tuple(words))
 
 
 def counts(num_words: int) -> list[int]:

@@ -6,6 +6,7 @@ from lcdoc.evaluate.ruler.drawn import Drawn, Wanted, listed
 from lcdoc.evaluate.ruler.fit import fit
 from lcdoc.evaluate.ruler.words import made_up_words
 from lcdoc.evaluate.templates import NUMBERS, TEMPLATES, Needle, draw_needle
+from lcdoc.tokens import TokenizedDocument
 
 NUM_NEEDLES = 4
 MAGIC = TEMPLATES["magic"]
@@ -54,9 +55,9 @@ def draw_stack(wanted: Wanted) -> Drawn:
         return " ".join(MAGIC.sentence.format(key=key, value=value) for key, value in needles(num_needles))
 
     tokenizer, length = wanted.haystack.tokenizer, wanted.length_tokens
-    num_needles, token_ids = fit(text, tokenizer, length, fewest=1, name="stack")
+    num_needles, tokens = fit(text, tokenizer, length, fewest=1, name="stack")
     key, value = wanted.source().choice(needles(num_needles))
-    return Drawn(token_ids, MAGIC.question.format(key=key), (value,))
+    return Drawn(tokens, MAGIC.question.format(key=key), (value,))
 
 
 def _needles(wanted: Wanted, num_needles: int) -> list[Needle]:
@@ -70,12 +71,12 @@ def _hidden(wanted: Wanted, needles: list[Needle], question: str, asked: list[Ne
     """The needles in any order, at random depths of a random stretch of the book."""
     sentences = [needle.sentence for needle in needles]
     wanted.source().shuffle(sentences)
-    token_ids = hide(wanted, sentences)
-    return Drawn(token_ids, question, tuple(needle.value for needle in asked))
+    tokens = hide(wanted, sentences)
+    return Drawn(tokens, question, tuple(needle.value for needle in asked))
 
 
-def hide(wanted: Wanted, sentences: list[str]) -> list[int]:
-    """The tokens of a stretch of the book with the sentences in it, in their order, at random depths."""
+def hide(wanted: Wanted, sentences: list[str]) -> TokenizedDocument:
+    """A stretch of the book with the sentences in it, in their order, at random depths."""
     source = wanted.source()
     depths = sorted(source.random() for _ in sentences)
     placed = wanted.haystack.place_all(
@@ -83,4 +84,4 @@ def hide(wanted: Wanted, sentences: list[str]) -> list[int]:
         length_tokens=wanted.length_tokens,
         seed=source.randrange(2**32),
     )
-    return placed[0].tokens.token_ids
+    return placed[0].tokens

@@ -42,13 +42,13 @@ class Passages:
             return "\n\n".join([*others[:before], item.context, *others[before:num_others]])
 
         tokenizer, length = wanted.haystack.tokenizer, wanted.length_tokens
-        _, token_ids = fit(text, tokenizer, length, fewest=0, most=len(others), name="qa")
-        return Drawn(token_ids, item.question, item.answers, one_is_enough=True)
+        _, tokens = fit(text, tokenizer, length, fewest=0, most=len(others), name="qa")
+        return Drawn(tokens, item.question, item.answers, one_is_enough=True)
 
     def _choose(self, wanted: Wanted) -> Item:
         items = random.Random(wanted.seed).sample(self.items, len(self.items))
         for item in items:
-            if len(encode(item.context, wanted.haystack.tokenizer)) <= wanted.length_tokens:
+            if len(encode(item.context, wanted.haystack.tokenizer).token_ids) <= wanted.length_tokens:
                 return item
         raise UsageError(
             f"{self._path}: no question has a text of {wanted.length_tokens:,} tokens or fewer; choose longer --lengths"

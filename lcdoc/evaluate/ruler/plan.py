@@ -17,6 +17,7 @@ from lcdoc.evaluate.ruler.needles import (
     draw_stack,
 )
 from lcdoc.evaluate.ruler.variables import draw_variables
+from lcdoc.evaluate.whole import WHOLE_MODES
 
 DRAWN: Mapping[str, Draw] = {
     "single": draw_single,
@@ -48,7 +49,7 @@ class RulerPlan:
     book: str = BOOKS[0]
 
     def __post_init__(self) -> None:
-        check_modes(self.modes)
+        check_modes(self.modes, WHOLE_MODES)
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
             named = repr(unknown[0]) if unknown else "none"

@@ -34,6 +34,7 @@ class RulerCell:
     answers: list[str]
     answer: str
     score: float
+    seen: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class RulerTest(Suite[RulerCell]):
         prompt = self._subject.prompt
         document_ids = prompt.head_ids() + drawn.token_ids
         question_ids = prompt.question_ids(drawn.question, first=True)
-        sheet = self._subject.sheet(document_ids, [question_ids], ANSWER_TOKENS)
+        sheet = self._subject.sheet(
+            document_ids, [question_ids], ANSWER_TOKENS, drawn.document, [drawn.question]
+        )
         return Setting(task, length, sample, drawn, sheet)
 
     def _read(self, setting: Setting, mode: str, observer: Observer) -> RulerCell:
@@ -109,6 +112,7 @@ class RulerTest(Suite[RulerCell]):
             answers=list(setting.drawn.answers),
             answer=reply.text,
             score=round(setting.drawn.score(reply.text), 4),
+            seen=None if reply.seen is None else round(setting.drawn.score(reply.seen), 4),
         )
 
 

@@ -22,11 +22,11 @@ def draw_variables(wanted: Wanted) -> Drawn:
     # Each chain keeps its order, however the chains are mixed.
     turns = [idx for idx, chain in enumerate(lines) for _ in chain]
     source.shuffle(turns)
-    token_ids = hide(wanted, [lines[idx].pop(0) for idx in turns])
+    tokens = hide(wanted, [lines[idx].pop(0) for idx in turns])
     question = (
         f"Which variables (VAR) have the value {values[0]}, directly or through others? Name all of them."
     )
-    return Drawn(token_ids, question, tuple(chains[0]))
+    return Drawn(tokens, question, tuple(chains[0]))
 
 
 def _assignments(names: list[str], value: str) -> list[str]:

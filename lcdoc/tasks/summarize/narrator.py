@@ -75,7 +75,7 @@ class Narrator:
         del reading
         if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it for nothing
             release_unused()
-        return Draft.of(answer.answer, cut=answer.finish_reason == "length", request=request)
+        return Draft.of(answer.answer, cut=not answer.complete, request=request)
 
     def forget_read(self) -> None:
         """Takes out of the store what was put there: nobody will read these texts again."""
