@@ -35,7 +35,8 @@ class AttentionTrace:
         scale: float,
         softcap: float | None,
     ) -> None:
-        """query: [1, heads, 1, head_dim]; lse: [1, heads, 1], log-sum-exp over all that it saw. key_blocks: each
+        """query: [1, heads, length, head_dim], of which the last is watched; lse: [1, heads, length], log-sum-exp over
+        all that each saw. key_blocks: each
         [1, len(kv_heads), tokens, head_dim], together all tokens from the first on, in order."""
         watched = [idx for idx, kv_head in enumerate(kv_heads) if (layer_idx, kv_head) in self._heads]
         if not watched:
@@ -48,10 +49,10 @@ class AttentionTrace:
             pieces.append(keys.new_zeros(keys[0, 0, span].shape[0], dtype=torch.float32))
             for idx in watched:
                 group = slice(idx * group_size, (idx + 1) * group_size)
-                scores = (query[0, group, 0] @ keys[0, idx, span].T).float() * scale  # [group_size, tokens]
+                scores = (query[0, group, -1] @ keys[0, idx, span].T).float() * scale  # [group_size, tokens]
                 if softcap is not None:
                     scores = torch.tanh(scores / softcap) * softcap
-                pieces[-1] += (scores - lse[0, group].float()).exp_().sum(0)
+                pieces[-1] += (scores - lse[0, group, -1:].float()).exp_().sum(0)
         paid = torch.cat(pieces)  # [tokens]
         self._sum = paid if self._sum is None else self._sum + paid.to(self._sum.device)
         self._num_heads += len(watched) * group_size

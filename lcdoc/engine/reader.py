@@ -63,15 +63,22 @@ class Reader:
         return self.cache.get_seq_length()
 
     @torch.inference_mode()
-    def prefill(self, token_ids: Sequence[int], on_chunk: Callable[[int], None] | None = None) -> None:
-        """Reads token_ids after what was read before; on_chunk hears how many of them are done.
+    def prefill(
+        self,
+        token_ids: Sequence[int],
+        on_chunk: Callable[[int], None] | None = None,
+        trace: AttentionTrace | None = None,
+    ) -> None:
+        """Reads token_ids after what was read before; on_chunk hears how many of them are done. trace: sees what the
+        last of them attends to.
 
         An interrupt between chunks leaves the cache whole: it then holds the chunks that were finished.
         """
         ids = torch.as_tensor(token_ids, dtype=torch.long)
         for start in range(0, len(ids), self.chunk_tokens):
             chunk = ids[start : start + self.chunk_tokens]
-            self.logits = self._forward(chunk)[-1]
+            is_last = start + len(chunk) == len(ids)
+            self.logits = self._traced(chunk, trace if is_last else None)
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
 
@@ -219,14 +226,14 @@ class Reader:
             if token_id in stop_ids:
                 return
             yield token_id
-            self.logits = self._step(token_id, trace)
+            self.logits = self._traced(torch.tensor([token_id]), trace)
 
-    def _step(self, token_id: int, trace: AttentionTrace | None) -> torch.Tensor:
-        """The logits after one token, [vocab]."""
-        position = self.seen_tokens
+    def _traced(self, ids: torch.Tensor, trace: AttentionTrace | None) -> torch.Tensor:
+        """The logits after ids [length], [vocab]; the trace sees what the last of them attends to."""
+        position = self.seen_tokens + len(ids) - 1
         self.cache.follow(trace)
         try:
-            return self._forward(torch.tensor([token_id]))[-1]
+            return self._forward(ids)[-1]
         finally:
             self.cache.follow(None)
             if trace is not None:

@@ -188,7 +188,7 @@ class Reading:
         first_position = self._reader.seen_tokens + len(question_ids)
 
         def answer_on() -> None:
-            self._reader.prefill(question_ids + answer_ids)
+            self._reader.prefill(question_ids + answer_ids, trace=trace)
             room = max_new_tokens - len(answer_ids)
             for token_id in self._reader.decode(sampler, self._stop_ids, room, trace):
                 answer_ids.append(token_id)

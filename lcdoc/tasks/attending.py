@@ -68,7 +68,7 @@ class Attended:
 
     def best(self, start: int, stop: int) -> tuple[Place, float] | None:
         """As place, however low the confidence is."""
-        written = [index for index in range(1, len(self._ends)) if self._overlaps(index, start, stop)]
+        written = [index for index in range(len(self._ends)) if self._overlaps(index, start, stop)]
         peaks = self._peaks(written)
         if peaks is None:
             return None
@@ -81,7 +81,7 @@ class Attended:
 
     def instructions(self) -> tuple[Passage, ...]:
         """Spans that read like an instruction to the model and that some of the answer's tokens looked at most."""
-        peaks = self._peaks(range(1, len(self._ends)))
+        peaks = self._peaks(range(len(self._ends)))
         if peaks is None:
             return ()
         looked = torch.bincount(peaks.argmax(1), minlength=peaks.shape[1]) / len(peaks)
@@ -95,7 +95,7 @@ class Attended:
         return tuple(found)
 
     def _overlaps(self, index: int, start: int, stop: int) -> bool:
-        return self._ends[index] > start and self._ends[index - 1] < stop
+        return self._ends[index] > start and (self._ends[index - 1] if index else 0) < stop
 
     def _peaks(self, written: Sequence[int]) -> torch.Tensor | None:
         """[tokens, spans] of these tokens of the answer: what the token before each, which chose it, looked at."""

@@ -18,6 +18,7 @@ import pytest
 from lcdoc.documents import apart, load
 from lcdoc.engine.reader import Reader
 from lcdoc.tasks import host
+from lcdoc.tokens import TextStream
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Patch = pytest.MonkeyPatch
@@ -79,9 +80,9 @@ FAULTS: dict[str, tuple[Callable[[Patch], None], int, str, str]] = {
         "an allocation failed after 0 tokens",
     ),
     "no memory to answer": (
-        lambda p: p.setattr(Reader, "_step", raising(MemoryError())),
+        lambda p: p.setattr(TextStream, "push", raising(MemoryError())),
         4,
-        "Yes",
+        "",
         "an allocation failed after 27 tokens",
     ),
     "parser raises": (
@@ -121,7 +122,7 @@ FAULTS: dict[str, tuple[Callable[[Patch], None], int, str, str]] = {
         "interrupted after reading 0 of",
     ),
     "Ctrl-C while answering": (
-        lambda p: before(p, Reader, "_step", interrupted),
+        lambda p: before(p, TextStream, "push", interrupted),
         130,
         "",
         "interrupted and is not complete",

@@ -24,13 +24,14 @@ def model(model_of: Callable[..., Any]) -> Any:
 
 def decoded(reader: Reader, ids: list[int], heads: frozenset[tuple[int, int]]) -> tuple[list[int], Any]:
     trace = AttentionTrace(heads, BOUNDS)
-    reader.read(ids)
+    reader.read(ids[:-10])
+    reader.prefill(ids[-10:], trace=trace)
     said = list(reader.decode(lambda logits: int(logits.argmax()), (), STEPS, trace))
-    return said, trace.rows(range(len(ids), len(ids) + STEPS))
+    return said, trace.rows(range(len(ids) - 1, len(ids) + STEPS))
 
 
 def plain_peaks(model: Any, ids: list[int], said: list[int]) -> torch.Tensor:
-    """[steps, spans]: of the mean over the watched heads the highest in each span."""
+    """[1 + steps, spans]: of the mean over the watched heads the highest in each span."""
     model.set_attn_implementation("eager")
     try:
         with torch.inference_mode():
@@ -38,7 +39,7 @@ def plain_peaks(model: Any, ids: list[int], said: list[int]) -> torch.Tensor:
     finally:
         model.set_attn_implementation("lcdoc")
     rows = [
-        layers[layer][0, GROUP_SIZE * head + idx, -len(said) :] for layer, head in HEADS for idx in (0, 1)
+        layers[layer][0, GROUP_SIZE * head + idx, -len(said) - 1 :] for layer, head in HEADS for idx in (0, 1)
     ]
     mean = torch.stack(rows).mean(0)
     spans = zip(BOUNDS, BOUNDS[1:], strict=False)
@@ -50,7 +51,7 @@ def test_each_steps_peaks_are_those_of_a_plain_softmax(
     model: Any, ids: list[int], reader_for: Callable[..., Reader], kv_dtype: str, tolerance: float
 ) -> None:
     said, rows = decoded(reader_for(model, kv_dtype=kv_dtype), ids, HEADS)
-    assert len(rows) == len(said) == STEPS
+    assert len(rows) == 1 + len(said) == 1 + STEPS
     assert torch.allclose(torch.stack(rows), plain_peaks(model, ids, said), atol=tolerance)
 
 
@@ -65,7 +66,8 @@ def test_heads_that_stream_tell_nothing(
 def test_a_trace_changes_no_logits(model: Any, ids: list[int], reader_for: Callable[..., Reader]) -> None:
     watched, alone = reader_for(model), reader_for(model)
     said, _ = decoded(watched, ids, HEADS)
-    alone.read(ids)
+    alone.read(ids[:-10])
+    alone.prefill(ids[-10:])
     assert list(alone.decode(lambda logits: int(logits.argmax()), (), STEPS)) == said
     assert alone.logits is not None and watched.logits is not None
     assert torch.equal(alone.logits, watched.logits)

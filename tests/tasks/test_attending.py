@@ -39,7 +39,7 @@ def attended(document, write_tiny_model):
 
     def make(text, others=0.1):
         row = torch.tensor([0.4 if text in span.text else others for span in watched.spans])
-        rows = {position: row for position in range(100, 110)}
+        rows = {position: row for position in range(99, 109)}
         return Attended(watched, Rows(rows), 100, [4 * count for count in range(1, 11)])
 
     return make
