@@ -27,14 +27,14 @@ _MENU_CLASS = re.compile(
 _MENU_LINK_SHARE = 0.5
 _MAIN = ("main", "[role=main]", "article")
 _MIN_MAIN_SHARE = 0.5
-# Elements that stay open until they are closed. Parsing takes time with the square of how many are open at once; no
-# browser shows more than a few hundred.
+# Elements that stay open until they are closed. Parsing takes time with the square of how many are open at once, some
+# seconds for this many; no browser shows more than a few hundred.
 _TAG = re.compile(
     r"<(/?)(?!(?:p|li|t[dhr]|d[dt]|option|tbody|thead|tfoot|colgroup|br|img|hr|input|meta|link|area|base|col|embed|source"
     r"|track|wbr|param)[\s/>])[a-z]",
     re.IGNORECASE,
 )
-_MAX_OPEN = 5_000
+_MAX_OPEN = 50_000
 
 
 def read_html(data: bytes, source: str) -> Document:

@@ -121,4 +121,4 @@ def test_nothing_outside_an_archive_is_read(pack: Callable[..., Path], tmp_path:
 
 def test_markup_nested_without_end_is_refused(write: Callable[..., str]) -> None:
     path = write("deep.html", b"<html><body>" + b"<div>" * 200_000 + b"x")
-    assert refusal(path) == "markup nested deeper than the limit of 5,000 elements"
+    assert refusal(path) == "markup nested deeper than the limit of 50,000 elements"

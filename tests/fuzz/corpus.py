@@ -4,6 +4,7 @@ import io
 import zipfile
 from pathlib import Path
 
+SUFFIXES = {"text": "txt"}
 DATA = Path(__file__).parents[1] / "data"
 
 

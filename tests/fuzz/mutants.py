@@ -3,6 +3,7 @@
 import io
 import random
 import zipfile
+import zlib
 from collections.abc import Callable
 
 # What parsers look for, and numbers at the edges of what they expect.
@@ -56,8 +57,13 @@ def _changed(data: bytes, tokens: tuple[bytes, ...], rng: random.Random) -> byte
 
 def _in_archive(data: bytes, rng: random.Random) -> bytes:
     """With one entry changed, lost, empty, or under another's name."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error):
+        return _changed(data, TOKENS["zip"], rng)  # a variant that is no archive any more
+    if not entries:
+        return data
     small = [
         name for name, content in entries.items() if name.endswith(("xml", "rels", "html", "opf", "ncx"))
     ]

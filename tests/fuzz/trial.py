@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from lcdoc.documents.limits import LIMITS
 from lcdoc.documents.load import parse
 from lcdoc.errors import DocumentError
+from tests.fuzz.corpus import SUFFIXES
 
-SUFFIXES = {"text": "txt"}
 MAX_S, MAX_BYTES = 30, 2 * 1024**3
 
 
