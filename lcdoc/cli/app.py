@@ -6,6 +6,7 @@ import typer
 
 from lcdoc.cli import options
 from lcdoc.cli.bench import WHATS, bench_command
+from lcdoc.cli.bench_stream import bench_stream_command
 from lcdoc.cli.budget import budget_command
 from lcdoc.cli.calibrate import calibrate_command
 from lcdoc.cli.citations import citations_command
@@ -21,6 +22,9 @@ from lcdoc.cli.reading import answering
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
 from lcdoc.cli.store import STORE_COMMANDS, STORE_HELP
+from lcdoc.cli.stream import stream_command
+from lcdoc.cli.stream_perplexity import stream_perplexity_command
+from lcdoc.cli.stream_recall import stream_recall_command
 from lcdoc.cli.summarize import summarize_command
 from lcdoc.cli.verify import verify_command
 from lcdoc.config import Settings
@@ -194,6 +198,7 @@ def config_path() -> None:
 
 
 app.command("summarize")(summarize_command)
+app.command("stream")(stream_command)
 app.command("plan")(plan_command)
 app.command("diff")(diff_command)
 app.command("verify")(verify_command)
@@ -203,12 +208,15 @@ app.command("extend")(extend_command)
 for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)
+bench_app.command("stream")(bench_stream_command)
 eval_app.command("citations")(citations_command)
 eval_app.command("context")(context_command)
 eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)
 eval_app.command("qa")(qa_command)
 eval_app.command("ruler")(ruler_command)
+eval_app.command("stream")(stream_recall_command)
+eval_app.command("stream-perplexity")(stream_perplexity_command)
 eval_app.command("plot")(plot_command)
 for name, command in STORE_COMMANDS.items():
     store_app.command(name)(command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from lcdoc.cli.measures import bytes_text, clock, count
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.config import Appearance
-from lcdoc.tasks.progress import Progress
+from lcdoc.tasks.progress import Progress, StreamProgress
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -22,6 +22,8 @@ PHASES = {
     "answer": "answering",
     "map": "summarizing parts",
     "merge": "merging",
+    "stream": "reading",
+    "tell": "telling what was read",
 }
 BAR_COLUMNS = 40
 REFRESH_PER_S = 8
@@ -147,6 +149,8 @@ class Panel:
             facts.append(f"{now.tokens_per_s:,.0f} tokens/s")
             if _has_end(now) and now.tokens_total > now.tokens_done:
                 facts.append(f"{clock((now.tokens_total - now.tokens_done) / now.tokens_per_s)} left")
+        if isinstance(now, StreamProgress):
+            facts.append(f"lag {now.lag_s:.0f} s, {bytes_text(now.waiting_bytes)} waiting")
         if now.kv_bytes:
             facts.append(f"KV {bytes_text(now.kv_bytes)}")
         if now.memory_bytes:

@@ -58,7 +58,7 @@ def interruptible() -> Iterator[None]:
     def on_interrupt(signum: int, frame: FrameType | None) -> None:
         nonlocal interrupted
         if interrupted:
-            _leave_at_once()
+            leave_at_once()
         interrupted = True
         raise KeyboardInterrupt
 
@@ -69,7 +69,8 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _leave_at_once() -> None:
+def leave_at_once() -> None:
+    """Without a word, and with the cursor shown."""
     if os.isatty(2):
         os.write(2, f"{SHOW_CURSOR}\n".encode())
     os._exit(INTERRUPTED)

@@ -49,9 +49,9 @@ class TextWriter(Writer):
     def answer(self, answer: Answer) -> None:
         self._write(self._sanitizer.flush())
         if self._started:
-            _emit("\n")
+            emit("\n")
             if answer.citations:
-                _emit("\n" + "".join(f"{note}\n" for note in footnotes(answer.citations)))
+                emit("\n" + "".join(f"{note}\n" for note in footnotes(answer.citations)))
         self._num_answers += 1
         self._begin()
 
@@ -68,9 +68,9 @@ class TextWriter(Writer):
         if not visible:
             return
         if not self._started and self._num_answers:
-            _emit("\n")
+            emit("\n")
         self._started = True
-        _emit(visible)
+        emit(visible)
 
 
 class MarkdownWriter(Writer):
@@ -80,7 +80,7 @@ class MarkdownWriter(Writer):
         self._num_notes = self._num_answers = 0
 
     def answer(self, answer: Answer) -> None:
-        _emit(("\n" if self._num_answers else "") + markdown_of(answer, self._num_notes + 1) + "\n")
+        emit(("\n" if self._num_answers else "") + markdown_of(answer, self._num_notes + 1) + "\n")
         self._num_notes += len(answer.citations)
         self._num_answers += 1
 
@@ -107,7 +107,7 @@ class JsonWriter(Writer):
         objects = [answer.to_json() for answer in self._answers]
         if objects:
             whole = {"schema_version": SCHEMA_VERSION, "answers": objects} if self._several else objects[0]
-            _emit(json_text(whole, indent=2) + "\n")
+            emit(json_text(whole, indent=2) + "\n")
 
 
 class JsonlWriter(Writer):
@@ -135,7 +135,7 @@ class JsonlWriter(Writer):
         self._question += 1
 
     def _event(self, event: str, **values: Any) -> None:
-        _emit(json_text({"event": event, **values}) + "\n")
+        emit(json_text({"event": event, **values}) + "\n")
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -144,7 +144,8 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return ESCAPED_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _emit(text: str) -> None:
+def emit(text: str) -> None:
+    """Writes to stdout at once."""
     if sys.stdout is not None:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -68,6 +68,16 @@ def document_reading(command: Callable[..., int]) -> Callable[..., int]:
     return _with_settings(command, DOCUMENT_READING)
 
 
+def stream_reading(command: Callable[..., int]) -> Callable[..., int]:
+    """As reading, within a budget and with how an answer's tokens are drawn, for a text without end."""
+    sizes = _parameters(None, sink_size=options.SinkSize, recent_size=options.RecentSize)
+    profile = _parameters(None, profile=options.Profile)
+    answers = _parameters(None, max_new_tokens=options.MaxNewTokens)
+    return _with_settings(
+        command, [*PLACE, *WEIGHTS, *BUDGET, *sizes, *profile, *CHUNKS, *answers, *SAMPLING]
+    )
+
+
 def answering(command: Callable[..., int]) -> Callable[..., int]:
     """As document_reading, with what is kept of it, and how an answer's tokens are drawn."""
     return _with_settings(command, [*DOCUMENT_READING, *STORING, *SAMPLING])

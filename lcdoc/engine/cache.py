@@ -17,6 +17,7 @@ from lcdoc.engine.extension import Extension
 from lcdoc.engine.grouped_buffer import GroupedBuffer
 from lcdoc.engine.heads import HeadGroup, HeadSplit
 from lcdoc.engine.paged_buffer import PagedBuffer
+from lcdoc.engine.rolling_buffer import RollingBuffer
 from lcdoc.engine.rope import Rotation
 from lcdoc.errors import ModelError
 
@@ -46,9 +47,10 @@ class LayerCache(CacheLayerMixin):
         eviction: Eviction | None = None,
         rotation: Rotation | None = None,
         extension: Extension | None = None,
+        rolling_tokens: int | None = None,
     ) -> None:
         super().__init__()
-        self.rotation, self.extension = rotation, extension
+        self.rotation, self.extension, self.rolling_tokens = rotation, extension, rolling_tokens
         self.layer_idx, self.split = layer_idx, split
         self.capacity_tokens, self.kv_dtype, self.eviction = capacity_tokens, kv_dtype, eviction
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
@@ -84,6 +86,9 @@ class LayerCache(CacheLayerMixin):
 
     def new_buffer(self, group: HeadGroup, keys: torch.Tensor, values: torch.Tensor) -> Buffer:
         """keys, values: examples that give heads, head_dim, dtype and device."""
+        if self.rolling_tokens is not None:
+            assert group.recent_size is None and self.kv_dtype == "model"
+            return RollingBuffer(keys, values, self.capacity_tokens, self.rolling_tokens, self.rotation)
         turning = self.extension if self.extension is not None and self.extension.turns else None
         if group.recent_size is None:
             if turning is not None and turning.grouping is not None:
@@ -156,15 +161,18 @@ class DocumentCache(Cache):
         eviction: Eviction | None = None,
         rotation: Rotation | None = None,
         extension: Extension | None = None,
+        rolling_tokens: int | None = None,
     ) -> None:
         """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
         kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
         eviction: what retrieval heads may drop, when `evict` is called; None for nothing. rotation: the model's, needed
-        to close gaps, where all heads must be retrieval heads, and by an extension that turns keys."""
+        to close gaps, where all heads must be retrieval heads, and by an extension that turns keys.
+        rolling_tokens: given, the text has no end, and `keep` leaves at most so many tokens of it, without gaps; then
+        capacity_tokens are the most held at any time."""
         self.kv_dtype, self.eviction = kv_dtype, eviction
         self.narrowed = False  # whether the document is read, and with it the time of wider windows over
         layers: list[Any] = [
-            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation, extension)
+            LayerCache(idx, split, capacity_tokens, kv_dtype, eviction, rotation, extension, rolling_tokens)
             for idx in range(num_layers)
         ]
         super().__init__(layers=layers)
@@ -178,6 +186,12 @@ class DocumentCache(Cache):
         self.narrowed, layers = mark
         for layer, marks in zip(self.layers, layers, strict=True):
             layer.rewind(marks)
+
+    def keep(self, indices: torch.Tensor) -> None:
+        """Of a text without end drops all tokens but these, [length] and rising, counted among those held."""
+        for _, buffer in self.groups():
+            assert isinstance(buffer, RollingBuffer)
+            buffer.keep(indices.to(buffer.keys.device))
 
     def gained(self, start: int) -> dict[str, torch.Tensor]:
         """What the tokens from `start` on have left in all buffers, in part as views; nothing may have been dropped."""

@@ -37,13 +37,14 @@ class Reader:
         kv_dtype: str = "model",
         eviction: Eviction | None = None,
         extension: Extension | None = None,
+        rolling_tokens: int | None = None,
         place: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
         rotary embedding that the extension asks for, and must keep it while it reads.
-        capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction:
-        see DocumentCache. place: gives the positions at which tokens come to stand, [length], for their numbers in the
-        text; by default these are one and the same."""
+        capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction,
+        rolling_tokens: see DocumentCache. place: gives the positions at which tokens come to stand, [length],
+        for their numbers in the text; by default these are one and the same."""
         extend_positions(model, extension, capacity_tokens)
         self.model = model
         self.chunk_tokens = chunk_tokens
@@ -51,9 +52,9 @@ class Reader:
         num_layers = model.config.get_text_config().num_hidden_layers
         closing = eviction is not None and eviction.close_gaps
         turning = extension is not None and extension.turns
-        rotation = Rotation.of(model) if closing or turning else None
+        rotation = Rotation.of(model) if closing or turning or rolling_tokens is not None else None
         self.cache = DocumentCache(
-            num_layers, split, capacity_tokens, kv_dtype, eviction, rotation, extension
+            num_layers, split, capacity_tokens, kv_dtype, eviction, rotation, extension, rolling_tokens
         )
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
 
@@ -103,11 +104,11 @@ class Reader:
         self._evict()  # where that failed before
         for start in range(0, len(token_ids), self.chunk_tokens):
             chunk = token_ids[start : start + self.chunk_tokens]
-            if checkpoints is None or not checkpoints.load(chunk, partial(self._restore, len(chunk))):
+            if checkpoints is None or not checkpoints.load(chunk, partial(self.restore, len(chunk))):
                 self._read_or_rewind(chunk, self._probes(questions, [*repeat_ids, *chunk]))
                 self._evict()
                 if checkpoints is not None:
-                    checkpoints.save(chunk, self._checkpoint(len(chunk)))
+                    checkpoints.save(chunk, self.checkpoint(len(chunk)))
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
         allocating(self.cache.narrow)
@@ -128,14 +129,16 @@ class Reader:
         if judged and all(judged):  # else the next chunk tells what may go
             allocating(self.cache.evict)
 
-    def _checkpoint(self, num_tokens: int) -> Checkpoint:
+    @torch.inference_mode()
+    def checkpoint(self, num_tokens: int) -> Checkpoint:
         """What the last num_tokens have left."""
         assert self.logits is not None
         forms = tuple(layer.form for layer in self.cache.layers)
         gained = self.cache.gained(self.seen_tokens - num_tokens)
         return Checkpoint(forms, {**gained, LOGITS: self.logits})
 
-    def _restore(self, num_tokens: int, checkpoint: Checkpoint) -> None:
+    @torch.inference_mode()
+    def restore(self, num_tokens: int, checkpoint: Checkpoint) -> None:
         """Takes what num_tokens have left. Where that fails everything is as it was."""
         before, device = allocating(self.cache.mark), self.model.device
         put = partial(self.cache.put, num_tokens, checkpoint.layers, checkpoint.tensors, device)
@@ -243,12 +246,25 @@ class Reader:
     def score(self, token_ids: Sequence[int]) -> torch.Tensor:
         """Reads token_ids and returns the log probability that each of them had, [length] in float32."""
         assert self.logits is not None, "score needs at least one token read"
-        scores = []
+        scores = [torch.empty(0)]
         for ids in torch.as_tensor(token_ids, dtype=torch.long).split(SCORE_TOKENS):
             after = self._forward(ids, num_logits=len(ids))
             scores.append(log_probabilities(torch.cat((self.logits[None], after[:-1])), ids))
             self.logits = after[-1]
         return torch.cat(scores)
+
+    @torch.inference_mode()
+    def surprise(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """As score, with negative log probabilities; 0 for the first token of all."""
+        if self.logits is not None:
+            return -self.score(token_ids)
+        self.prefill(token_ids[:1])
+        return torch.cat((torch.zeros(1), -self.score(token_ids[1:])))
+
+    @torch.inference_mode()
+    def keep(self, indices: torch.Tensor) -> None:
+        """Of a text without end drops all tokens but these; marks made before are worth nothing then."""
+        self.cache.keep(indices)
 
     def _forward(self, ids: torch.Tensor, num_logits: int = 1) -> torch.Tensor:
         """ids: [length]. Returns the logits after the last num_logits of them, [num_logits, vocab]."""

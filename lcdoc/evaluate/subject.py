@@ -72,6 +72,11 @@ class Subject:
         return self._host
 
     @property
+    def settings(self) -> ReadSettings:
+        """With the model's own profile, where it has one."""
+        return self._settings
+
+    @property
     def model(self) -> Any:
         """The weights on their device, once they are loaded."""
         return self._model
