@@ -209,10 +209,17 @@ class WarmLcdoc:
         )
 
     def run(
-        self, words: Sequence[str], input: str, env: Mapping[str, str], cwd: Path
+        self,
+        words: Sequence[str],
+        input: str,
+        env: Mapping[str, str],
+        cwd: Path,
+        streams: Mapping[str, str | None],
     ) -> "subprocess.CompletedProcess[str]":
-        Path(self._streams["stdin"]).write_bytes(input.encode())
-        run = {"words": words, "env": dict(env), "cwd": str(cwd), "streams": self._streams}
+        """streams: other files for some of the three; None for one that is closed."""
+        for name, text in (("stdin", input), ("stdout", ""), ("stderr", "")):
+            Path(self._streams[name]).write_bytes(text.encode())
+        run = {"words": words, "env": dict(env), "cwd": str(cwd), "streams": {**self._streams, **streams}}
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{json.dumps(run)}\n")
         self._process.stdin.flush()
@@ -234,7 +241,7 @@ def warm_lcdoc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmLcdoc]:
 @pytest.fixture
 def run_lcdoc(cli_env: dict[str, str], tmp_path: Path, warm_lcdoc: WarmLcdoc) -> RunLcdoc:
     """Runs lcdoc in a process and a folder of its own; `env` adds to cli_env, `input` goes to stdin. fresh: starts
-    Python anew for it, for what depends on that."""
+    Python anew for it, for what depends on that. streams: see WarmLcdoc.run; not with fresh."""
 
     def run(
         *args: str | Path,
@@ -242,10 +249,11 @@ def run_lcdoc(cli_env: dict[str, str], tmp_path: Path, warm_lcdoc: WarmLcdoc) ->
         env: Mapping[str, str] | None = None,
         cwd: Path = tmp_path,
         fresh: bool = False,
+        streams: Mapping[str, str | None] | None = None,
     ) -> "subprocess.CompletedProcess[str]":
         words, env = [str(word) for word in args], {**cli_env, **(env or {})}
         if not fresh:
-            return warm_lcdoc.run(words, input, env, cwd)
+            return warm_lcdoc.run(words, input, env, cwd, streams or {})
         return subprocess.run(
             [sys.executable, "-m", "lcdoc", *words],
             input=input,

@@ -1,8 +1,9 @@
 """A process that has imported what most runs of lcdoc need, and becomes one whenever it is asked to.
 
 Each line of stdin tells of a run, as JSON: its words, its environment, the folder it runs in and the files that are its
-three streams. The run has a fork of this process, which then is as `python -m lcdoc` would be after some seconds of
-imports: nothing has been computed yet, and no device was touched. Its exit code is written as a line to stdout.
+three streams; one without a file is closed. The run has a fork of this process, which then is as `python -m lcdoc`
+would be after some seconds of imports: nothing has been computed yet, and no device was touched. Its exit code is
+written as a line to stdout.
 
 Python itself reads some variables only at its start; a run that needs other ones needs a process of its own.
 """
@@ -39,6 +40,10 @@ def become(run: dict[str, Any]) -> None:
     sys.argv = ["lcdoc", *run["words"]]
     for descriptor, (name, path) in enumerate(run["streams"].items()):
         mode, flags = ("w", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if descriptor else ("r", os.O_RDONLY)
+        if path is None:
+            os.close(descriptor)
+            setattr(sys, name, None)
+            continue
         opened = os.open(path, flags, 0o600)
         os.dup2(opened, descriptor)
         os.close(opened)

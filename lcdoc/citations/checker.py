@@ -24,6 +24,12 @@ MIN_SHARE_OF_BEST = 0.6
 # Below, no passage has enough of a sentence to say where it stands.
 MIN_COVERAGE = 0.4
 NUM_PASSAGES, WIDER_WORDS = 5, 30
+AROUND_WORDS = 20
+# Words of questions that say nothing of what is asked for.
+ASKING = re.compile(
+    r"what|which|whom?|whose|when|where|why|how|many|much|is|are|was|were|does|do|did|the|an?|of|in|on|at|to|by|for|from|"
+    r"with|and|or|that|this|its?|be|been|as|into|than|have|has|had"
+)
 EMPTY_BRACKETS = re.compile(r"[(\[][\s,;]*[)\]]")
 
 
@@ -38,6 +44,26 @@ class Checker:
     def claims(self, answer: str) -> list[Claim]:
         """Everything in the order of the answer; footnotes last."""
         return [claim for sentence in sentences(answer) for claim in self._of_sentence(sentence)]
+
+    def missing_at(self, words: str, place: Place) -> tuple[str, ...]:
+        """The figures and names of a sentence that the words of a place don't have, a phrase each."""
+        rest = _without(words, page_references(words, self._sources))
+        there, text = values(place.words), place.words.casefold()
+        absent = [figure.words for figure in figures(rest) if figure.value not in there]
+        absent += [name for name in names(rest) if name.casefold() not in text]
+        return tuple(f"{word} is not there" for word in dict.fromkeys(absent))
+
+    def nearest(self, question: str, num_places: int) -> list[tuple[float, Place]]:
+        """The passages that have most of a question's words, best first, each with the share that it has of them, rare
+        ones above all; 0 to 1."""
+        words = [word for word in words_of(question) if not ASKING.fullmatch(word)]
+        passages = self._index.best(words, NUM_PASSAGES)
+        found = [
+            (self._index.coverage(words, passage.wider(AROUND_WORDS, AROUND_WORDS)), passage.span)
+            for passage in passages
+        ]
+        found.sort(key=lambda pair: -pair[0])
+        return [(share, source.place(start, end)) for share, (source, start, end) in found[:num_places]]
 
     def _of_sentence(self, sentence: Sentence) -> Iterator[Claim]:
         bare = sentence.bare

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lcdoc.citations.source_text import Place
 
-SUPPORTED = ("verified", "repaired", "supported")
+SUPPORTED = ("verified", "repaired", "supported", "attended")
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,9 @@ class Claim:
     """Words of the answer and what the documents say of them.
 
     kind: "quote" or "sentence". status of a quote: "verified", "repaired" or "unverified"; of a sentence: "verified"
-    (it is the source's own), "supported" (its figures and pages are), "unsupported" or "unchecked" (it has nothing
-    that can be checked without understanding it). problems: what is wrong with it, a phrase each. notes: what a reader
+    (it is the source's own), "supported" (its figures and pages are), "unsupported", "attended" (its place is where the
+    model looked while it wrote, with so much confidence, 0 to 1) or "unchecked" (it has nothing that can be checked
+    without understanding it). problems: what is wrong with it, a phrase each. notes: what a reader
     may want to look at. start: in the answer.
     """
 
@@ -24,6 +25,7 @@ class Claim:
     place: Place | None = None
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    confidence: float | None = None
 
     @property
     def supported(self) -> bool:

@@ -9,7 +9,9 @@ from lcdoc.cli.bench import WHATS, bench_command
 from lcdoc.cli.bench_stream import bench_stream_command
 from lcdoc.cli.budget import budget_command
 from lcdoc.cli.calibrate import calibrate_command
+from lcdoc.cli.citations import citations_command
 from lcdoc.cli.context import context_command
+from lcdoc.cli.diff import diff_command
 from lcdoc.cli.extend import extend_command
 from lcdoc.cli.needle import needle_command
 from lcdoc.cli.perplexity import perplexity_command
@@ -76,6 +78,7 @@ def ask_command(
     pages: options.Pages = None,
     password: options.Password = None,
     no_cite: options.NoCite = False,
+    strict: options.Strict = False,
     markdown: options.Markdown = False,
     json: options.Json = False,
     jsonl: options.Jsonl = False,
@@ -94,7 +97,10 @@ def ask_command(
     asked += question or []
     asked += read_questions(questions) if questions else []
     form = "json" if json else "jsonl" if jsonl else "markdown" if markdown else "text"
-    return ask(Request(documents, checked_questions(asked), settings, pages, password, form, not no_cite))
+    request = Request(
+        documents, checked_questions(asked), settings, pages, password, form, not no_cite, strict
+    )
+    return ask(request)
 
 
 @app.command("inspect")
@@ -194,6 +200,7 @@ def config_path() -> None:
 app.command("summarize")(summarize_command)
 app.command("stream")(stream_command)
 app.command("plan")(plan_command)
+app.command("diff")(diff_command)
 app.command("verify")(verify_command)
 app.command("selftest")(selftest_command)
 app.command("calibrate")(calibrate_command)
@@ -202,6 +209,7 @@ for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)
 bench_app.command("stream")(bench_stream_command)
+eval_app.command("citations")(citations_command)
 eval_app.command("context")(context_command)
 eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)

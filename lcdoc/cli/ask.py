@@ -9,6 +9,7 @@ from lcdoc.cli.display import Display, is_terminal, open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import count
 from lcdoc.cli.output import JsonlWriter, JsonWriter, MarkdownWriter, TextWriter, Writer
+from lcdoc.cli.strict import strictly, unheard
 from lcdoc.cli.totals import plan_line, totals_line
 from lcdoc.config import Settings
 from lcdoc.documents.document import Document
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Request:
     """What one call of `lcdoc ask` wants; with no questions, a chat. form: "text", "markdown", "json" or
-    "jsonl". cites: whether answers come with citations."""
+    "jsonl". cites: whether answers come with citations. strict: whether only what the documents support is told."""
 
     documents: list[str]
     questions: list[str]
@@ -32,6 +33,7 @@ class Request:
     password: str | None
     form: str
     cites: bool = True
+    strict: bool = False
 
 
 def ask(request: Request) -> int:
@@ -86,6 +88,8 @@ def parse(sources: list[str], pages: str | None, password: str | None, display: 
 
 def _check_chat(request: Request) -> None:
     """A chat needs a person: raises UsageError anywhere else."""
+    if request.strict:
+        raise UsageError("--strict needs a question: a chat prints its answers as they are written")
     terminals = all(is_terminal(stream) for stream in (sys.stdin, sys.stdout, sys.stderr))
     if request.form != "text" or not terminals or "-" in request.documents:
         raise UsageError("no question: give one after the documents or with -q (a chat needs a terminal)")
@@ -129,13 +133,18 @@ def _load(request: Request, documents: list[Document], observer: Observer, displ
 
 def _answer_all(reading: "AnyReading", request: Request, writer: Writer, display: Display) -> int:
     answers: list[Answer] = []
+    code = 0
     try:
         for question in request.questions:
             if len(request.questions) > 1:
                 display.say(f"question: {question}")
             display.resume()
             on_text = clearing(display, writer.text) if request.form == "text" else writer.text
-            answer = reading.ask(question, request.settings.sampling, on_text)
+            answer = reading.ask(question, request.settings.sampling, unheard if request.strict else on_text)
+            if request.strict:
+                answer, verdict = strictly(answer, display, request.form)
+                code = code or verdict
+                on_text(answer.answer)
             answers.append(answer if request.cites else replace(answer, citations=()))
             display.clear()
             writer.answer(answers[-1])
@@ -147,7 +156,7 @@ def _answer_all(reading: "AnyReading", request: Request, writer: Writer, display
         if answers:
             display.clear()
             display.say(totals_line(answers))
-    return 0
+    return code
 
 
 def clearing(display: Display, on_text: Callable[[str], None]) -> Callable[[str], None]:

@@ -1,9 +1,10 @@
 """How a run ends: every error becomes one line on stderr and one exit code.
 
-0 done                      4 does not fit
-1 run-time failure        130 interrupted
-2 usage                   141 pipe closed
-3 unreadable document         6 unsupported claims
+0 done                      5 the documents do not say
+1 run-time failure          6 unsupported claims
+2 usage                   130 interrupted
+3 unreadable document     141 pipe closed
+4 does not fit
 """
 
 import errno
@@ -21,7 +22,7 @@ import typer
 from lcdoc.cli.sanitize import clean_line
 from lcdoc.errors import LcdocError
 
-FAILED, USAGE, UNSUPPORTED, INTERRUPTED, PIPE_CLOSED = 1, 2, 6, 130, 141
+FAILED, USAGE, NOT_SAID, UNSUPPORTED, INTERRUPTED, PIPE_CLOSED = 1, 2, 5, 6, 130, 141
 SHOW_CURSOR = "\x1b[?25h"
 # Typer keeps the base class of its usage errors to itself in some versions.
 ParsingError: Any = typer.BadParameter.__base__

@@ -1,12 +1,14 @@
 """Citations as footnotes: under an answer on the terminal, and in Markdown."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 from lcdoc.cli.sanitize import clean_line
-from lcdoc.tasks.answer import Citation
+from lcdoc.tasks.answer import Citation, Passage
 
 MARKUP = re.compile(r"([\\`*_\[\]<>#!|~])")
+MAX_PASSAGE_CHARS = 200
 CLOSING_MARKS = '"\u201d\u00bb\u201c'
 
 
@@ -24,14 +26,27 @@ def footnote(citation: Citation) -> str:
     if citation.source is None or citation.page is None or citation.label is None:
         return clean_line(f'not found in the document: "{citation.quote}"{flags}')
     place = place_name(citation.source, citation.unit, citation.page, citation.last_page, citation.label)
-    words = citation.quote if citation.status == "verified" else citation.source_words
-    repaired = " (repaired)" if citation.status == "repaired" else ""
-    return clean_line(f'{place}: "{words}"{repaired}{flags}')
+    words = citation.quote if citation.status == "verified" else citation.source_words or ""
+    how = " (repaired)" if citation.status == "repaired" else ""
+    if citation.confidence is not None:
+        words = textwrap.shorten(words, MAX_PASSAGE_CHARS, placeholder=" ...")
+        how = f" (by attention, confidence {citation.confidence:.2f})"
+    return clean_line(f'{place}: "{words}"{how}{flags}')
 
 
 def footnotes(citations: Sequence[Citation], first: int = 1) -> list[str]:
     """Numbered "[1] ..."."""
     return [f"[{number}] {footnote(citation)}" for number, citation in enumerate(citations, start=first)]
+
+
+def passage_lines(passages: Sequence[Passage]) -> list[str]:
+    """Where each passage stands, and how it begins."""
+    lines = []
+    for passage in passages:
+        place = place_name(passage.source, passage.unit, passage.page, None, passage.label)
+        words = textwrap.shorten(passage.words, MAX_PASSAGE_CHARS, placeholder=" ...")
+        lines.append(clean_line(f'{place}: "{words}"'))
+    return lines
 
 
 def markdown_footnotes(citations: Sequence[Citation], first: int = 1) -> list[str]:

@@ -126,6 +126,14 @@ ModelConfig = Annotated[
     typer.Option(metavar="FILE", help="The config.json of a model that isn't here; needs --tokens."),
 ]
 NoCite = Annotated[bool, typer.Option("--no-cite", help="No footnotes, and no citations in JSON.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Print only the sentences that the documents support, once an answer is whole; ends with 6 where there "
+        "are none, with 5 where the documents do not say.",
+    ),
+]
 Markdown = Annotated[
     bool,
     typer.Option("--markdown", help="Print Markdown, with marks and footnotes, once an answer is whole."),

@@ -44,7 +44,7 @@ DOCUMENT_READING = [
 SAMPLING = _parameters(None, temperature=options.Temperature, top_p=options.TopP, seed=options.Seed)
 STORING = _parameters(None, store=options.Store, max_size=options.MaxSize)
 # Of a command's own options, those of what it prints; they come behind all others.
-PRINTING = ("no_cite", "markdown", "json", "jsonl")
+PRINTING = ("no_cite", "strict", "markdown", "json", "jsonl")
 APPEARANCE = _parameters(False, quiet=options.Quiet, no_color=options.NoColor)
 
 

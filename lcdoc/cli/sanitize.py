@@ -1,12 +1,14 @@
 """Makes text from documents and models safe to show: nothing in it can move, colour or reorder a terminal.
 
 Removed: C0 and C1 controls except newline and tab, escape sequences (CSI, OSC, DCS and the rest) even if cut
-anywhere between two chunks, bidirectional overrides and isolates. All other text stays.
+anywhere between two chunks, overrides of text direction, zero-width spaces and tags. All other text stays.
 """
 
 import re
 
-UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 INTRODUCER = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
 INTERMEDIATE = r"[\x20-\x2f]"
 # Control strings (OSC, DCS, SOS, PM, APC) end with BEL or ST. One that no end closes on its own line is no

@@ -1,11 +1,24 @@
 """A zip file that is checked before anything of it is unpacked."""
 
 import io
+import lzma
 import zipfile
 import zlib
 
 from lcdoc.documents.limits import MEBIBYTE, Limits
 from lcdoc.errors import DocumentError
+
+# What zipfile raises for damage; NotImplementedError is for a compression that nobody uses, ValueError for an offset
+# before the file's start.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+)
 
 
 class Archive:
@@ -40,6 +53,16 @@ class Archive:
                     f"limit of {limits.archive_ratio}; it looks like a zip bomb"
                 )
 
+    def read_markup(self, name: str) -> bytes:
+        """As read, for XML; raises DocumentError where it defines entities, which grow when they are read or reach for
+        other files."""
+        data = self.read(name)
+        if b"<!ENTITY" in data.replace(b"\0", b""):
+            raise DocumentError(
+                f"{self._source}: {name} defines XML entities; none are needed, export it anew"
+            )
+        return data
+
     def read(self, name: str) -> bytes:
         """One file's bytes; raises DocumentError when it is missing, locked or damaged."""
         try:
@@ -48,7 +71,7 @@ class Archive:
                 return file.read(self._zip.getinfo(name).file_size)
         except KeyError:
             raise DocumentError(f"{self._source}: {name} is missing; the file is incomplete") from None
+        except _BROKEN:
+            raise DocumentError(f"{self._source}: {name} is damaged; fetch the file again") from None
         except RuntimeError:  # zipfile's way to say that a password is needed
             raise DocumentError(f"{self._source}: locked with a password; save it without one") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError):
-            raise DocumentError(f"{self._source}: {name} is damaged; fetch the file again") from None

@@ -36,6 +36,9 @@ def read_docx(data: bytes, source: str, limits: Limits) -> Document:
     import mammoth
 
     archive = Archive(data, source, limits)
+    for name in sorted(archive.names):
+        if name.endswith((".xml", ".rels")):
+            archive.read_markup(name)
     try:
         result = mammoth.convert_to_html(
             io.BytesIO(_with_plain_formulas(data, archive)),
@@ -48,7 +51,7 @@ def read_docx(data: bytes, source: str, limits: Limits) -> Document:
         ) from None
     except Exception as failure:  # mammoth raises anything on XML that is not Word's
         raise DocumentError(f"{source}: a damaged Word document ({squeeze(str(failure))[:80]})") from None
-    pages = split_at_headings(render_all(result.value))
+    pages = split_at_headings(render_all(result.value, source))
     ignored = {found[1] for note in result.messages if (found := _IGNORED_ELEMENT.match(note.message))}
     warnings = tuple(f"left out: {name} elements, which hold no plain text" for name in sorted(ignored))
     return Document(source, "docx", "section", tuple(pages), len(pages), _title(archive), warnings)
@@ -79,7 +82,7 @@ def _title(archive: Archive) -> str | None:
     if "docProps/core.xml" not in archive.names:
         return None
     try:
-        root = ElementTree.fromstring(archive.read("docProps/core.xml"))
+        root = ElementTree.fromstring(archive.read_markup("docProps/core.xml"))
     except ElementTree.ParseError:
         return None
     return squeeze(root.findtext(_TITLE) or "") or None

@@ -63,7 +63,7 @@ class _Book:
 
     def _parse(self, path: str) -> ElementTree.Element:
         try:
-            return ElementTree.fromstring(self._archive.read(path))
+            return ElementTree.fromstring(self._archive.read_markup(path))
         except (ElementTree.ParseError, ValueError):
             raise DocumentError(f"{self._source}: {path} is damaged; fetch the file again") from None
 
@@ -81,8 +81,8 @@ def read_epub(data: bytes, source: str, limits: Limits) -> Document:
         if path not in archive.names:
             pages.append(Page(number, label, "", f"{path} is missing from the file"))
             continue
-        markup, warnings = decode(archive.read(path), source, markup=True)
-        blocks = render_all(markup)
+        markup, warnings = decode(archive.read_markup(path), source, markup=True)
+        blocks = render_all(markup, f"{source}: {path}")
         text = join_blocks(blocks)
         heading = next((squeeze(block.text) for block in blocks if block.heading), "")
         is_picture = not text and any(tag in markup for tag in ("<img", "<image", "<svg"))

@@ -8,6 +8,7 @@ from lcdoc.documents.document import Document
 from lcdoc.documents.encoding import decode
 from lcdoc.documents.markup import Block, render
 from lcdoc.documents.sections import split_at_headings
+from lcdoc.errors import DocumentError
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -26,26 +27,41 @@ _MENU_CLASS = re.compile(
 _MENU_LINK_SHARE = 0.5
 _MAIN = ("main", "[role=main]", "article")
 _MIN_MAIN_SHARE = 0.5
+# Elements that stay open until they are closed. Parsing takes time with the square of how many are open at once, some
+# seconds for this many; no browser shows more than a few hundred.
+_TAG = re.compile(
+    r"<(/?)(?!(?:p|li|t[dhr]|d[dt]|option|tbody|thead|tfoot|colgroup|br|img|hr|input|meta|link|area|base|col|embed|source"
+    r"|track|wbr|param)[\s/>])[a-z]",
+    re.IGNORECASE,
+)
+_MAX_OPEN = 50_000
 
 
 def read_html(data: bytes, source: str) -> Document:
     """Sections by heading, labelled by it."""
-    from selectolax.lexbor import LexborHTMLParser
-
     text, warnings = decode(data, source, markup=True)
-    tree = LexborHTMLParser(text)
+    tree = _tree(text, source)
     title_node = tree.css_first("title")
     title = squeeze(clean_text(title_node.text())) if title_node is not None else ""
     pages = split_at_headings(_main_blocks(tree))
     return Document(source, "html", "section", tuple(pages), len(pages), title or None, warnings)
 
 
-def render_all(text: str) -> list[Block]:
+def render_all(text: str, source: str) -> list[Block]:
     """Everything that markup shows, menus too: for books and letters, which have none to drop."""
+    root = _tree(text, source).body
+    return [] if root is None else render(root)
+
+
+def _tree(text: str, source: str) -> "LexborHTMLParser":
     from selectolax.lexbor import LexborHTMLParser
 
-    root = LexborHTMLParser(text).body
-    return [] if root is None else render(root)
+    num_open = 0
+    for tag in _TAG.finditer(text):
+        num_open = max(0, num_open - 1) if tag[1] else num_open + 1
+        if num_open > _MAX_OPEN:
+            raise DocumentError(f"{source}: markup nested deeper than the limit of {_MAX_OPEN:,} elements")
+    return LexborHTMLParser(text)
 
 
 def _main_blocks(tree: "LexborHTMLParser") -> list[Block]:

@@ -33,6 +33,8 @@ _ZIP_CONTENTS = (
 )
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S)
 _HEAD_BYTES = 4096
+_ZIP = b"PK\x03\x04"
+_PLAIN = ("text", "markdown")
 _BY_NAME = {
     ".md": "markdown",
     ".markdown": "markdown",
@@ -53,7 +55,7 @@ def detect(data: bytes, source: str) -> str:
     head = data[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
     if b"%PDF-" in head[:1024]:
         return "pdf"
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(_ZIP):
         return _detect_archive(data, source)
     for magic, advice in _REFUSED:
         if head.startswith(magic):
@@ -64,6 +66,11 @@ def detect(data: bytes, source: str) -> str:
     if _HTML.match(head):
         return "html"
     return "json" if head.lstrip()[:1] in (b"{", b"[") else "text"
+
+
+def is_plain(data: bytes, source: str) -> bool:
+    """Whether a file is text as it is. An archive isn't looked into for that; else raises as detect does."""
+    return not data.startswith(_ZIP) and detect(data, source) in _PLAIN
 
 
 def _detect_archive(data: bytes, source: str) -> str:

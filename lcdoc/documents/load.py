@@ -2,13 +2,17 @@
 
 from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 
 from lcdoc.documents.document import SCAN, Document
-from lcdoc.documents.kind import detect
+from lcdoc.documents.invisible import without_invisible
+from lcdoc.documents.kind import detect, is_plain
 from lcdoc.documents.limits import LIMITS, Limits
 from lcdoc.documents.page_range import PageRange, parse_page_range
 from lcdoc.documents.source import read_source
 from lcdoc.errors import DocumentError
+
+_PDF, _PDF_PARSERS = b"%PDF-", ("pypdf", "pypdfium2")
 
 
 def load_document(
@@ -22,7 +26,7 @@ def load_document(
     """
     wanted = None if pages is None else parse_page_range(pages)
     data = read_source(source, limits)
-    document = _read(data, source, password, limits)
+    document = _parse(data, source, password, limits)
     if document.num_chars > limits.document_chars:
         raise DocumentError(
             f"{source}: {document.num_chars:,} characters, more than the limit of "
@@ -33,6 +37,23 @@ def load_document(
     if not any(page.text.strip() for page in document.pages):
         raise DocumentError(_nothing_to_read(document))
     return document
+
+
+def _parse(data: bytes, source: str, password: str | None, limits: Limits) -> Document:
+    """Here where it is plain text; every other format has parsers, and they work in a process of their own."""
+    if is_plain(data, source):
+        return parse(data, source, password, limits)
+    from lcdoc.documents.apart import parse_apart
+
+    if data.startswith(_PDF):  # several files' children then share what is imported here
+        for name in _PDF_PARSERS:
+            import_module(name)
+    return parse_apart(parse, data, source, password, limits)
+
+
+def parse(data: bytes, source: str, password: str | None, limits: Limits) -> Document:
+    """A file's bytes as a document, in this process."""
+    return without_invisible(_read(data, source, password, limits))
 
 
 def _read(data: bytes, source: str, password: str | None, limits: Limits) -> Document:

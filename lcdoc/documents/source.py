@@ -1,6 +1,7 @@
 """Where a document's bytes come from: files, globs and standard input."""
 
 import glob
+import os
 import re
 import stat
 import sys
@@ -54,19 +55,35 @@ def expand_sources(patterns: Sequence[str]) -> list[str]:
 def _read_file(source: str, limits: Limits) -> bytes:
     path = Path(source)
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise DocumentError(_directory_message(source))
-        if not stat.S_ISREG(mode):
-            raise DocumentError(f"{source}: a device or pipe, not a file; pipe it in instead and name it '-'")
-        with path.open("rb") as file:
-            return file.read(limits.file_bytes + 1)
+        # Not to wait for a pipe's writer; what was opened is what is asked, whatever the name stands for by then.
+        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - Path.open takes no opener
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise DocumentError(
+                    f"{source}: a device or pipe, not a file; pipe it in instead and name it '-'"
+                )
+            data = file.read(limits.file_bytes + 1)
+            if _version(before) != _version(os.fstat(file.fileno())):
+                raise DocumentError(
+                    f"{source}: changed while it was read; try again when nothing writes to it, or ask a copy"
+                )
+            return data
+    except IsADirectoryError:
+        raise DocumentError(_directory_message(source)) from None
     except FileNotFoundError:
         raise DocumentError(f"{source}: no such file") from None
     except ValueError:  # a NUL in the name
         raise DocumentError(f"{source!r}: not a file name") from None
     except OSError as failure:
         raise DocumentError(f"{source}: cannot be read: {failure.strerror or failure}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _version(file: os.stat_result) -> tuple[int, int]:
+    return file.st_size, file.st_mtime_ns
 
 
 def _read_stdin(limits: Limits) -> bytes:

@@ -89,6 +89,9 @@ def _attend_group(
         buffer.observe(query, lse, scale, softcap)
     if layer.mass is not None and isinstance(buffer, FullBuffer):
         layer.mass.observe(layer.layer_idx, group.kv_heads, query, buffer.held()[0], lse, scale, softcap)
+    if layer.trace is not None and isinstance(buffer, FullBuffer | PagedBuffer):
+        key_blocks = (block for block, _ in buffer.blocks())
+        layer.trace.observe(layer.layer_idx, group.kv_heads, query, key_blocks, lse, scale, softcap)
     return output
 
 

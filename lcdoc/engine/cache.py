@@ -8,6 +8,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from lcdoc.engine.attention_mass import AttentionMass
+from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.checkpoint import LayerForm
 from lcdoc.engine.evicting_buffer import EvictingBuffer
@@ -57,6 +58,7 @@ class LayerCache(CacheLayerMixin):
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
         self.mass: AttentionMass | None = None  # what watches the queries of the pass under way
         self.sparse: SparsePrefill | None = None  # how heads that hold everything may be read by blocks
+        self.trace: AttentionTrace | None = None  # what watches the query of each step of decoding
         self.form: LayerForm | None = None  # as the model turned out to be, once there are buffers
         self._groups: list[tuple[HeadGroup, Buffer]] = []
 
@@ -248,6 +250,11 @@ class DocumentCache(Cache):
         """What watches the queries of the passes to come, in heads that hold everything as the model computed it."""
         for layer in self.layers:
             layer.mass = mass
+
+    def follow(self, trace: AttentionTrace | None) -> None:
+        """What watches the steps of decoding to come, in heads that hold everything."""
+        for layer in self.layers:
+            layer.trace = trace
 
     def narrow(self) -> None:
         """Ends the reading of the document: streaming heads that had a wider window for it go on with their own."""

@@ -34,7 +34,8 @@ class HeadProfile:
     measuring, told as they are. windowed: layers that the model gives no more than a window, whose gates say nothing.
     landed: as gates, the share of heads on which less attention landed while passkeys were repeated; None where that
     was not looked at. rope: factors for each angle of the model's rotary embedding, which take it beyond its window, as
-    Extension has them; None where none were searched.
+    Extension has them; None where none were searched. citing: from which "threshold" of confidence on the page that an
+    answer's sentence attended to is cited, and how that was measured; None where it was not.
     """
 
     model: str
@@ -47,6 +48,7 @@ class HeadProfile:
     windowed: frozenset[int] = frozenset()
     landed: tuple[tuple[float, ...], ...] | None = None
     rope: Mapping[str, Any] | None = None
+    citing: Mapping[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, data: Any, origin: str) -> "HeadProfile":
@@ -64,12 +66,16 @@ class HeadProfile:
         wide = data.get("prefill_recent_size")
         if wide is not None and not (isinstance(wide, int) and wide >= sizes[1]):
             raise UsageError(f"{origin}: prefill_recent_size must be {sizes[1]} tokens (recent_size) or more")
-        measured, rope = data.get("measured"), data.get("rope")
-        for name, mapping in (("measured", measured), ("rope", rope)):
+        measured, rope, citing = (data.get(name) for name in ("measured", "rope", "citing"))
+        for name, mapping in (("measured", measured), ("rope", rope), ("citing", citing)):
             if mapping is not None and not isinstance(mapping, dict):
                 raise UsageError(f"{origin}: {name} must hold 'name: value' lines")
+        if citing is not None and not 0 <= _number(citing.get("threshold")) <= 1:
+            raise UsageError(f"{origin}: citing needs a threshold from 0 to 1")
         source = str(data["source"])
-        return cls(str(data["model"]), gates, *sizes, source, wide, measured, landed=landed, rope=rope)
+        return cls(
+            str(data["model"]), gates, *sizes, source, wide, measured, landed=landed, rope=rope, citing=citing
+        )
 
     def to_yaml(self) -> str:
         """The profile as its file has it, a row of gates for each layer, to 3 decimals."""
@@ -81,7 +87,7 @@ class HeadProfile:
             "prefill_recent_size": self.prefill_recent_size,
         }
         text = "".join(_item(name, value) for name, value in facts.items() if value is not None)
-        for name, mapping in (("measured", self.measured), ("rope", self.rope)):
+        for name, mapping in (("measured", self.measured), ("rope", self.rope), ("citing", self.citing)):
             if mapping:
                 text += f"{name}:\n" + indent("".join(_item(*item) for item in mapping.items()), "  ")
         for name, table in (("gates", self.gates), ("landed", self.landed)):
@@ -91,8 +97,8 @@ class HeadProfile:
 
     @property
     def sha256(self) -> str:
-        """Of the profile as its file has it."""
-        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
+        """Of the profile as its file has it, but for `citing`, which decides nothing of how documents are read."""
+        return hashlib.sha256(replace(self, citing=None).to_yaml().encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Replaces the file in one step. Raises LcdocError where it can't be written."""
@@ -170,6 +176,10 @@ class HeadProfile:
                 f"the profile for {self.model} has {shape[0]} layers of {shape[1]} KV heads, but the model has "
                 f"{num_layers} of {num_kv_heads}; choose the model's own profile"
             )
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else -1.0
 
 
 def _table(rows: Any, name: str, origin: str) -> tuple[tuple[float, ...], ...]:

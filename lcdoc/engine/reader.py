@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lcdoc.engine.attention_mass import AttentionMass
+from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.cache import CacheMark, DocumentCache
 from lcdoc.engine.checkpoint import LOGITS, Checkpoint, Checkpoints
 from lcdoc.engine.eviction import Eviction
@@ -73,15 +74,22 @@ class Reader:
         return self.cache.get_seq_length()
 
     @torch.inference_mode()
-    def prefill(self, token_ids: Sequence[int], on_chunk: Callable[[int], None] | None = None) -> None:
-        """Reads token_ids after what was read before; on_chunk hears how many of them are done.
+    def prefill(
+        self,
+        token_ids: Sequence[int],
+        on_chunk: Callable[[int], None] | None = None,
+        trace: AttentionTrace | None = None,
+    ) -> None:
+        """Reads token_ids after what was read before; on_chunk hears how many of them are done. trace: sees what the
+        last of them attends to.
 
         An interrupt between chunks leaves the cache whole: it then holds the chunks that were finished.
         """
         ids = torch.as_tensor(token_ids, dtype=torch.long)
         for start in range(0, len(ids), self.chunk_tokens):
             chunk = ids[start : start + self.chunk_tokens]
-            self.logits = self._forward(chunk)[-1]
+            is_last = start + len(chunk) == len(ids)
+            self.logits = self._traced(chunk, trace if is_last else None)
             if on_chunk is not None:
                 on_chunk(start + len(chunk))
 
@@ -216,10 +224,15 @@ class Reader:
 
     @torch.inference_mode()
     def decode(
-        self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
+        self,
+        pick: Callable[[torch.Tensor], int],
+        stop_ids: Collection[int],
+        max_new_tokens: int,
+        trace: AttentionTrace | None = None,
     ) -> Iterator[int]:
         """Yields one token id at a time, at most max_new_tokens, until the model picks one of stop_ids,
-        which is not yielded. Every token yielded is in the cache when the next is asked for."""
+        which is not yielded. Every token yielded is in the cache when the next is asked for. trace: sees what each
+        token attends to."""
         assert self.logits is not None, "decode needs at least one token read"
         allocating(self.cache.narrow)
         for _ in range(max_new_tokens):
@@ -227,7 +240,18 @@ class Reader:
             if token_id in stop_ids:
                 return
             yield token_id
-            self.logits = self._forward(torch.tensor([token_id]))[-1]
+            self.logits = self._traced(torch.tensor([token_id]), trace)
+
+    def _traced(self, ids: torch.Tensor, trace: AttentionTrace | None) -> torch.Tensor:
+        """The logits after ids [length], [vocab]; the trace sees what the last of them attends to."""
+        position = self.seen_tokens + len(ids) - 1
+        self.cache.follow(trace)
+        try:
+            return self._forward(ids)[-1]
+        finally:
+            self.cache.follow(None)
+            if trace is not None:
+                trace.end_query(position)
 
     @torch.inference_mode()
     def score(self, token_ids: Sequence[int]) -> torch.Tensor:

@@ -67,6 +67,11 @@ class Subject:
         self._model: Any = None
 
     @property
+    def host(self) -> Host:
+        """For readings as `lcdoc ask` makes them."""
+        return self._host
+
+    @property
     def settings(self) -> ReadSettings:
         """With the model's own profile, where it has one."""
         return self._settings

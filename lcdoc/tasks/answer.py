@@ -10,9 +10,11 @@ SCHEMA_VERSION = 1
 class Citation:
     """Words of the answer and where they stand; source, page and label are None for a quote found nowhere.
 
-    status: "verified" (to the letter, or but for typography), "repaired" (nearly) or "unverified". unit: what a page is
-    called. last_page: where the words go on over a page's end. source_words: as the source has them. flags: how a
-    repaired quote differs, and which figures and names of its sentence the source doesn't have there.
+    status: "verified" (to the letter, or but for typography), "repaired" (nearly), "unverified", or "attended" for a
+    sentence without a quote: the passage that the model looked at while it wrote it, with a confidence from 0 to 1.
+    unit: what a page is called. last_page: where the words go on over a page's end. source_words: as the source has
+    them. flags: how a repaired quote differs, and which figures and names of its sentence the source doesn't have
+    there.
     """
 
     source: str | None
@@ -24,6 +26,32 @@ class Citation:
     last_page: int | None = None
     source_words: str | None = None
     flags: tuple[str, ...] = ()
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Words of a document. share: of what is asked for, or of what attended to them; 0 to 1."""
+
+    source: str
+    page: int
+    label: str
+    unit: str
+    words: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Support:
+    """Which sentences of an answer the documents support, in order: by a quote, by their figures and pages, or by what
+    the model looked at. evidence: how much of the question's words, rare ones above all, the nearest passages have, 0
+    to 1. said: whether that is enough for the documents to hold an answer."""
+
+    supported: tuple[str, ...]
+    unsupported: tuple[str, ...]
+    evidence: float
+    said: bool
+    nearest: tuple[Passage, ...]
 
 
 @dataclass(frozen=True)
@@ -68,9 +96,10 @@ class Receipt:
     positions: "native", "closed up" (what was kept moved to where others were dropped), or the method that extended
     them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused;
     then the answer was written over pages_reread, and every page that was read but isn't among them was left at that.
-    tokens_from_store: of the tokens read, those that an earlier reading had stored.
-    prefill_density: of the keys before a chunk that retrieval heads could have attended to while the document was read,
-    the share they did; below 1 only with sparse prefill.
+    tokens_from_store: of the tokens read, those that an earlier reading had stored. prefill_density: of the keys before
+    a chunk that retrieval heads could have attended to while the document was read, the share they did; below 1 only
+    with sparse prefill. instructions: text of the documents that reads like an instruction to a model and drew the
+    answer's attention, with the share of its tokens that looked there most.
     notes: every fallback taken and every approximation, one sentence each.
     """
 
@@ -91,6 +120,7 @@ class Receipt:
     pages_reread: tuple[PageReread, ...] = ()
     tokens_from_store: int = 0
     prefill_density: float = 1.0
+    instructions: tuple[Passage, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -170,6 +200,7 @@ class Answer:
     complete: bool
     finish_reason: str
     citations: tuple[Citation, ...]
+    support: Support
     receipt: Receipt
     plan: PlanSummary
     memory: MemoryUse

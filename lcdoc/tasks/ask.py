@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
+
 from lcdoc.citations.checker import Checker
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
@@ -17,10 +19,12 @@ from lcdoc.models import loaded_bytes, stored_weights
 from lcdoc.store.chain import Chain
 from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
-from lcdoc.tasks.citing import citations_of
+from lcdoc.tasks.attending import Attended, Watched
+from lcdoc.tasks.citing import judge
 from lcdoc.tasks.host import Host
+from lcdoc.tasks.own_profile import citing_heads
 from lcdoc.tasks.progress import Observer, Progress, silent
-from lcdoc.tasks.receipts import make_receipt
+from lcdoc.tasks.receipts import make_receipt, with_instructions
 from lcdoc.tasks.repetition import goes_in_a_circle
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tasks.storing import open_chain, why_not_stored
@@ -46,15 +50,17 @@ class Reading:
         tokens: TokenizedDocument | None = None,
         prompt: Prompt | None = None,
         store: Store | None = None,
+        checker: Checker | None = None,
     ) -> None:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
         otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
         documents, where they are known. prompt: what stands around documents and questions. store: what is read is kept
-        there, and what is there already is not read again. Raises DoesNotFitError before any weights are loaded where
-        the documents are longer than the model's window."""
+        there, and what is there already is not read again. checker: what answers are held against, where that is more
+        than the documents. Raises DoesNotFitError before any weights are loaded where the documents are longer than the
+        model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
-        self._checker = Checker(documents)
+        self._checker = checker or Checker(documents)
         self._has_turns = False
         host = host or Host(settings)
         self._prompt = prompt or Prompt.from_tokenizer(host.tokenizer)
@@ -89,6 +95,9 @@ class Reading:
             sources = [document.source for document in documents]
             counted = range(len(self._head_ids), len(self._head_ids) + self.tokens_total)
             self.chain = open_chain(store, host, settings.weights, *way, sources, counted, on_note)
+        heads, threshold = citing_heads(settings, host.files, host.shape(settings.weights))
+        self._watched = Watched(self.tokens, len(self._head_ids), heads, threshold)
+        self.attended: Attended | None = None  # what the last answer's tokens looked at
         self._info = ModelInfo(host.files.name, host.dtype_name, context_window(host.config))
         self._bare: Mark | None = None  # the document read, nothing asked
         self.tokens_read = 0
@@ -157,13 +166,14 @@ class Reading:
         *,
         keep_turn: bool = False,
         until: Callable[[str], bool] = lambda text: False,
+        pick: Callable[[torch.Tensor], int] | None = None,
     ) -> Answer:
         """Answers one question; on_text hears the answer as it is made, whole characters only.
 
         keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer with
         finish_reason "interrupted", and its turn is forgotten. An answer that goes in a circle is ended as a
-        "repetition". until: hears the answer so far, and tells whether that is enough of it. Raises UsageError for a
-        question without room in the window.
+        "repetition". until: hears the answer so far, and tells whether that is enough of it. pick: chooses each token
+        instead of the sampling. Raises UsageError for a question without room in the window.
         """
         self.read()
         asked = time.perf_counter()
@@ -171,19 +181,24 @@ class Reading:
         max_new_tokens = self._room_for_answer(question_ids, sampling)
         stream, pieces, token_times = TextStream(self._prompt.tokenizer), [], []
         answer_ids: list[int] = []
+        ends: list[int] = []  # of each token in the text
+        trace = self._watched.trace()
         finish_reason = "stop"
-        sampler = Sampler(sampling.temperature, sampling.top_p, sampling.seed)
+        sampler = pick or Sampler(sampling.temperature, sampling.top_p, sampling.seed)
         before = self._mark()
+        first_position = self._reader.seen_tokens + len(question_ids)
 
         def answer_on() -> None:
-            self._reader.prefill(question_ids + answer_ids)
+            self._reader.prefill(question_ids + answer_ids, trace=trace)
             room = max_new_tokens - len(answer_ids)
-            for token_id in self._reader.decode(sampler, self._stop_ids, room):
+            for token_id in self._reader.decode(sampler, self._stop_ids, room, trace):
                 answer_ids.append(token_id)
+                ends.append(ends[-1] if ends else 0)
                 token_times.append(time.perf_counter())
                 self._report("answer", len(token_times), max_new_tokens, token_times[0])
                 if piece := stream.push(token_id):
                     pieces.append(piece)
+                    ends[-1] += len(piece)
                     on_text(piece)
                     if until("".join(pieces)):
                         return
@@ -201,19 +216,26 @@ class Reading:
                 finish_reason = "length"
         except KeyboardInterrupt:
             finish_reason = "interrupted"
-        receipt, kv_bytes = self.receipt(), self._reader.cache.nbytes
+        whole = "".join(pieces)
+        text, before_text = whole.strip(), len(whole) - len(whole.lstrip())
+        self.attended = attended = Attended(
+            self._watched, trace, first_position, [end - before_text for end in ends]
+        )
+        receipt = with_instructions(self.receipt(), attended.instructions())
+        kv_bytes = self._reader.cache.nbytes
         if keep_turn and finish_reason != "interrupted":
             self._has_turns = True
         else:
             self._reader.rewind(before)
-        text = "".join(pieces).strip()
+        citations, support = judge(question, text, self._checker, attended)
         timing = self._timing(asked, token_times)
         return Answer(
             question=question,
             answer=text,
             complete=finish_reason == "stop",
             finish_reason=finish_reason,
-            citations=citations_of(self._checker.claims(text)),
+            citations=citations,
+            support=support,
             receipt=receipt,
             plan=self.plan,
             memory=self._memory(kv_bytes),

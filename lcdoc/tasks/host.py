@@ -7,7 +7,7 @@ from typing import Any
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
-from lcdoc.engine.memory import MemoryMeter, release_unused
+from lcdoc.engine.memory import MemoryMeter, allocating, release_unused
 from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.models import (
     choose_device,
@@ -79,19 +79,22 @@ class Host:
         return SparsePrefill(known_calibration(self.device, self.dtype, say).rates.sparse)
 
     def load(self, weights: str, offloaded_layers: int) -> Any:
-        """The model, loaded anew only where it isn't there in this form; nobody may hold the one before then."""
+        """The model, loaded anew only where it isn't there in this form; nobody may hold the one before then. Raises
+        AllocationFailed where memory is refused."""
         form = stored_weights(weights, self.dtype), offloaded_layers
         if self._loaded != form:
             self._model = self._loaded = None
             release_unused()
             self.meter.enforce(self.budget_bytes)
-            self._model = load_model(
-                self.files,
-                device=str(self.device),
-                dtype=self.dtype_name,
-                weights=form[0],
-                offloaded_layers=offloaded_layers,
-                attn_implementation=register(),
+            self._model = allocating(
+                lambda: load_model(
+                    self.files,
+                    device=str(self.device),
+                    dtype=self.dtype_name,
+                    weights=form[0],
+                    offloaded_layers=offloaded_layers,
+                    attn_implementation=register(),
+                )
             )
             self._loaded = form
         return self._model

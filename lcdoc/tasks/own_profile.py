@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lcdoc.config import NO_PROFILE, ReadSettings
+from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.profiles import HeadProfile, load_profile, shipped_profiles
+from lcdoc.fusion.heads import choose_heads
 from lcdoc.models import ModelFiles
 from lcdoc.models.filehash import sha256_of
 from lcdoc.models.folders import profiles_folder
@@ -26,6 +28,20 @@ def with_own_profile(settings: ReadSettings, files: ModelFiles | None) -> ReadSe
 def own_profile(files: ModelFiles) -> str | None:
     """The file of the profile that belongs to these weights; None where there is none."""
     return next((str(path) for path in _candidates(files) if _belongs(load_profile(str(path)), files)), None)
+
+
+def citing_heads(
+    settings: ReadSettings, files: ModelFiles, shape: ModelShape
+) -> tuple[frozenset[tuple[int, int]], float | None]:
+    """The heads whose attention tells where an answer comes from, and the confidence from which it is taken; None where
+    the model's profile doesn't say."""
+    named = None if settings.profile == NO_PROFILE else settings.profile or own_profile(files)
+    profile = load_profile(named) if named else None
+    if profile is not None and not profile.gates:
+        profile = None
+    heads = choose_heads(profile, shape.num_kv_heads, shape.windows)
+    threshold = profile.citing["threshold"] if profile is not None and profile.citing else None
+    return heads, threshold
 
 
 def user_profile_path(files: ModelFiles) -> Path:

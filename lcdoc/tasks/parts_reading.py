@@ -16,7 +16,6 @@ from lcdoc.fusion.spans import Span
 from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, PlanSummary
 from lcdoc.tasks.ask import Reading
-from lcdoc.tasks.citing import citations_of
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.parts_plan import again_settings, plan_parts
@@ -141,6 +140,7 @@ class PartsReading:
             observer=self._observe_again,
             on_note=self._on_note,
             host=self._host,
+            checker=self._checker,
         )
         waited_s = time.perf_counter() - asked
         answer = again.ask(question, sampling, on_text)
@@ -189,7 +189,6 @@ class PartsReading:
         memory = replace(answer.memory, predicted_peak_bytes=self._plan.peak_bytes)
         return replace(
             answer,
-            citations=citations_of(self._checker.claims(answer.answer)),
             receipt=receipt,
             plan=self.plan,
             memory=memory,

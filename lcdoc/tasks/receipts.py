@@ -2,11 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lcdoc.documents.document import Document
 from lcdoc.engine.cache import DocumentCache
 from lcdoc.engine.extension import Extension
-from lcdoc.tasks.answer import PageLoss, Receipt, UnreadPage
+from lcdoc.tasks.answer import PageLoss, Passage, Receipt, UnreadPage
 from lcdoc.tokens import TokenizedDocument
 
 
@@ -51,6 +52,16 @@ def make_receipt(
         prefill_density=density,
         notes=(*notes, *_sparse_note(density)),
     )
+
+
+def with_instructions(receipt: Receipt, found: Sequence[Passage]) -> Receipt:
+    """The receipt of an answer that looked at such text."""
+    notes = [
+        f"the answer looked at text that reads like an instruction to the model ({passage.share:.0%} of its tokens; "
+        f'{passage.source}, {passage.unit} {passage.label}): "{passage.words}"'
+        for passage in found
+    ]
+    return replace(receipt, instructions=tuple(found), notes=(*receipt.notes, *notes))
 
 
 def pages_of(

@@ -33,6 +33,8 @@ SEQUENCES = {
     "C1 next line": "\x85",
     "override": "\u202e",
     "isolate": "\u2066\u2069",
+    "zero-width": "\u200b\u2060\ufeff",
+    "tags": "\U000e0069\U000e0067",
 }
 
 

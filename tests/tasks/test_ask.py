@@ -88,7 +88,7 @@ def test_questions_share_one_reading(reading, monkeypatch):
     read = []
     prefill = reading._reader.prefill
     monkeypatch.setattr(
-        reading._reader, "prefill", lambda ids, *rest: (read.append(len(ids)), prefill(ids, *rest))
+        reading._reader, "prefill", lambda ids, **options: (read.append(len(ids)), prefill(ids, **options))
     )
     other = reading.ask("Who tells this?", Sampling(max_new_tokens=5), lambda text: None)
     again = reading.ask(QUESTION, Sampling(max_new_tokens=20), lambda text: None)

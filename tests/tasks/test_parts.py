@@ -232,12 +232,12 @@ def test_refused_memory_makes_the_chunks_smaller_and_changes_nothing(tiny, book,
     wanted = wanted.ask(QUESTION, sampling, lambda text: None)
     prefill, refused, notes = part_reader.Reader.prefill, [], []
 
-    def refusing(self, token_ids, on_chunk=None):
+    def refusing(self, token_ids, on_chunk=None, trace=None):
         if len(token_ids) > 128 and len(refused) < 1:
             refused.append(self)
             prefill(self, token_ids[:50])
             raise AllocationFailed("no memory")
-        prefill(self, token_ids, on_chunk)
+        prefill(self, token_ids, on_chunk, trace)
 
     monkeypatch.setattr(part_reader.Reader, "prefill", refusing)
     reading = open_reading([book], settings, questions=[QUESTION], max_new_tokens=16, on_note=notes.append)

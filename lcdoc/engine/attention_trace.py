@@ -1,0 +1,71 @@
+"""What each token of an answer attended to in the text before it, watched while the answer is decoded."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import torch
+
+Pair = tuple[int, int]
+
+
+class AttentionTrace:
+    """For each query, one at a time, the most of its attention that it pays to any one token of each span of a text.
+
+    A head that copies looks at one token; sums over spans would drown that in what is paid to every token a little.
+    """
+
+    def __init__(self, heads: Collection[Pair], bounds: Sequence[int]) -> None:
+        """heads: the (layer, KV head) pairs that are watched. bounds: where in the sequence each span begins, and where
+        the last one ends; ascending."""
+        self._heads = frozenset(heads)
+        self._first, self._stop = bounds[0], bounds[-1]
+        sizes = torch.tensor(bounds).diff()
+        self._span_of_token = torch.repeat_interleave(torch.arange(len(sizes)), sizes)  # [tokens]
+        self._num_spans = len(sizes)
+        self._sum: torch.Tensor | None = None  # [tokens], over the heads seen so far for the present query
+        self._num_heads = 0
+        self._rows: dict[int, torch.Tensor] = {}
+
+    def observe(
+        self,
+        layer_idx: int,
+        kv_heads: Sequence[int],
+        query: torch.Tensor,
+        key_blocks: Iterable[torch.Tensor],
+        lse: torch.Tensor,
+        scale: float,
+        softcap: float | None,
+    ) -> None:
+        """query: [1, heads, length, head_dim], of which the last is watched; lse: [1, heads, length], log-sum-exp over
+        all that each saw. key_blocks: each
+        [1, len(kv_heads), tokens, head_dim], together all tokens from the first on, in order."""
+        watched = [idx for idx, kv_head in enumerate(kv_heads) if (layer_idx, kv_head) in self._heads]
+        if not watched:
+            return
+        group_size = query.shape[1] // len(kv_heads)
+        pieces, seen = [], 0
+        for keys in key_blocks:
+            span = slice(max(self._first - seen, 0), max(self._stop - seen, 0))
+            seen += keys.shape[2]
+            pieces.append(keys.new_zeros(keys[0, 0, span].shape[0], dtype=torch.float32))
+            for idx in watched:
+                group = slice(idx * group_size, (idx + 1) * group_size)
+                scores = (query[0, group, -1] @ keys[0, idx, span].T).float() * scale  # [group_size, tokens]
+                if softcap is not None:
+                    scores = torch.tanh(scores / softcap) * softcap
+                pieces[-1] += (scores - lse[0, group, -1:].float()).exp_().sum(0)
+        paid = torch.cat(pieces)  # [tokens]
+        self._sum = paid if self._sum is None else self._sum + paid.to(self._sum.device)
+        self._num_heads += len(watched) * group_size
+
+    def end_query(self, position: int) -> None:
+        """What was observed since the last call belongs to the token at this position of the sequence."""
+        if self._sum is not None:
+            peaks = self._sum.new_zeros(self._num_spans)
+            peaks.scatter_reduce_(0, self._span_of_token.to(peaks.device), self._sum, "amax")
+            self._rows[position] = peaks / self._num_heads
+        self._sum, self._num_heads = None, 0
+
+    def rows(self, positions: Iterable[int]) -> list[torch.Tensor]:
+        """Of the tokens at these positions, as far as they were watched: [spans] each in float32 on the CPU, of the
+        mean over heads."""
+        return [self._rows[position].cpu() for position in positions if position in self._rows]

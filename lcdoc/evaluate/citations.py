@@ -1,0 +1,236 @@
+"""Whether the page is right that an answer's sentence is cited with: questions whose page is known."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from lcdoc.citations.sentences import sentences
+from lcdoc.citations.source_text import Place
+from lcdoc.config import ReadSettings, Sampling
+from lcdoc.documents import Document, load_document
+from lcdoc.errors import DocumentError, UsageError
+from lcdoc.evaluate.subject import Subject
+from lcdoc.evaluate.suite import Round, Suite
+from lcdoc.tasks.ask import Reading, stop_ids_of
+from lcdoc.tasks.progress import Observer
+from lcdoc.tokens import PageSpan, tokenize
+
+ANSWER_TOKENS = 48
+# A page of more tokens than these is left out: on one that long a place says little.
+PAGE_TOKENS = 600
+THRESHOLDS = tuple(step / 20 for step in range(16))
+# Of pages cited by attention, so many are to be right.
+RIGHT_SHARE = 0.85
+
+
+@dataclass(frozen=True)
+class Triple:
+    """A question about a file, an answer that is right, and the number of the page that has it."""
+
+    id: str
+    file: str
+    question: str
+    answers: tuple[str, ...]
+    page: int
+
+
+@dataclass(frozen=True)
+class CitationPlan:
+    """tokens: read of a document, whole pages around the right one. limit: at most so many questions, spread evenly
+    over the file. Raises UsageError for a value that is not allowed."""
+
+    tokens: int = 2000
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("tokens", self.tokens), ("limit", self.limit)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be 1 or more, not {value}")
+
+
+@dataclass(frozen=True)
+class CitationCell:
+    """One question. confidences, rights: of each sentence of the answer in words of its own, by attention, whatever the
+    confidence. answered: whether the answer is right; of a wrong one nobody knows the page. dictated, dictated_right:
+    the same of a right answer that the model was made to write. num_pages: read. quotes_right: of the citations that
+    are verified. evidence: see Support."""
+
+    id: str
+    num_pages: int
+    answer: str
+    answered: bool
+    sentences: int
+    confidences: tuple[float, ...]
+    rights: tuple[bool, ...]
+    dictated: float | None
+    dictated_right: bool
+    quotes: int
+    quotes_right: int
+    evidence: float
+
+
+class CitationTest(Suite[CitationCell]):
+    """A model and the questions of a file. Making it loads no weights."""
+
+    def __init__(self, settings: ReadSettings, path: Path, folder: Path, plan: CitationPlan) -> None:
+        """folder: of the documents. Raises DocumentError where the questions or a document can't be read."""
+        self._settings, self._plan, self._folder = settings, plan, folder
+        self._subject = Subject(settings, ("exact",))
+        self._document = cache(self._load)
+        triples = load_triples(path)
+        count = len(triples) if plan.limit is None else min(plan.limit, len(triples))
+        chosen = [triples[index * len(triples) // count] for index in range(count)]
+        fitting = [(triple, pages) for triple in chosen if (pages := self._pages(triple))]
+        if not fitting:
+            raise UsageError(f"no page that {path} asks for has {PAGE_TOKENS} tokens or less")
+        self._fitting = fitting
+        head = self._subject.head(
+            "citations",
+            **asdict(plan),
+            file=path.name,
+            file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            page_tokens=PAGE_TOKENS,
+            max_new_tokens=ANSWER_TOKENS,
+            questions_with_longer_pages=len(chosen) - len(fitting),
+        )
+        super().__init__(CitationCell, head, len(fitting))
+
+    def rounds(self) -> Iterator[Round[CitationCell]]:
+        for triple, document in self._fitting:
+
+            def measure(
+                observer: Observer, triple: Triple = triple, document: Document = document
+            ) -> Iterator[CitationCell]:
+                yield self._ask(triple, document, observer)
+
+            yield Round(1, measure)
+
+    def score(self) -> dict[str, Any]:
+        return score(self.cells)
+
+    def _load(self, name: str) -> tuple[Document, tuple[PageSpan, ...]]:
+        document = load_document(str(self._folder / name))
+        return document, tokenize(self._subject.tokenizer, [document]).spans
+
+    def _pages(self, triple: Triple) -> Document | None:
+        """The document with the right page and those around it alone, as many as there is room for; None where that
+        page is too long. Where the right page stands among them is drawn by the question's id."""
+        document, spans = self._document(triple.file)
+        sizes = [span.stop - span.start for span in spans]
+        right = next((at for at, span in enumerate(spans) if span.page.number == triple.page), None)
+        if right is None:
+            raise DocumentError(f"{triple.file} has no page {triple.page}, which {triple.id} asks for")
+        if sizes[right] > PAGE_TOKENS:
+            return None
+        random, first, last, room = Random(triple.id), right, right, self._plan.tokens - sizes[right]
+        while beside := [at for at in (first - 1, last + 1) if 0 <= at < len(spans)]:
+            chosen = random.choice(beside)
+            room -= sizes[chosen]
+            if room < 0:
+                break
+            first, last = min(first, chosen), max(last, chosen)
+        return replace(document, pages=tuple(span.page for span in spans[first : last + 1]))
+
+    def _ask(self, triple: Triple, document: Document, observer: Observer) -> CitationCell:
+        reading = Reading(
+            [document],
+            self._settings,
+            max_new_tokens=ANSWER_TOKENS,
+            questions=[triple.question],
+            observer=observer,
+            host=self._subject.host,
+        )
+        answer = reading.ask(triple.question, Sampling(max_new_tokens=ANSWER_TOKENS), lambda text: None)
+        assert reading.attended is not None
+        own = [sentence for sentence in sentences(answer.answer) if not sentence.quotes]
+        found = [
+            best
+            for sentence in own
+            if (best := reading.attended.best(sentence.start, sentence.start + len(sentence.text)))
+        ]
+        known = self._dictated(reading, triple)
+        quotes = [citation for citation in answer.citations if citation.status == "verified"]
+        said = answer.answer.casefold()
+        return CitationCell(
+            id=triple.id,
+            num_pages=len(document.pages),
+            answer=answer.answer,
+            answered=any(right.casefold() in said for right in triple.answers),
+            sentences=len(own),
+            confidences=tuple(round(confidence, 4) for _, confidence in found),
+            rights=tuple(place.first.number == triple.page for place, _ in found),
+            dictated=round(known[1], 4) if known else None,
+            dictated_right=known is not None and known[0].first.number == triple.page,
+            quotes=len(quotes),
+            quotes_right=sum(citation.page == triple.page for citation in quotes),
+            evidence=round(answer.support.evidence, 4),
+        )
+
+    def _dictated(self, reading: Reading, triple: Triple) -> tuple[Place, float] | None:
+        """What the model looks at while it is made to write a right answer."""
+        ids = iter(self._subject.prompt.plain_ids(triple.answers[0]))
+        stop_id = next(iter(stop_ids_of(self._subject.model, self._subject.tokenizer)))
+        reading.ask(
+            triple.question,
+            Sampling(max_new_tokens=ANSWER_TOKENS),
+            lambda text: None,
+            pick=lambda logits: next(ids, stop_id),
+        )
+        assert reading.attended is not None
+        return reading.attended.best(0, len(triple.answers[0]))
+
+
+def load_triples(path: Path) -> list[Triple]:
+    """Raises DocumentError for a file that holds none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        found = [json.loads(line) for line in lines if line.strip()]
+        triples = [
+            Triple(one["id"], one["file"], one["question"], tuple(one["answers"]), one["page"])
+            for one in found
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DocumentError(f"{path}: no questions with pages as JSON lines: {error}") from error
+    if not triples:
+        raise DocumentError(f"{path}: holds no question")
+    return triples
+
+
+def score(cells: Sequence[CitationCell]) -> dict[str, Any]:
+    """For each threshold how many sentences whose page is known are cited, and how many of these with it: those of
+    right answers, and right answers that were dictated. threshold: the lowest one from which enough are right; None
+    where none is. Documents of one page tell nothing and don't count."""
+    several = [cell for cell in cells if cell.num_pages > 1]
+    own = [
+        pair for cell in several if cell.answered for pair in zip(cell.confidences, cell.rights, strict=True)
+    ]
+    dictated = [(cell.dictated, cell.dictated_right) for cell in several if cell.dictated is not None]
+    by_threshold = [
+        {"threshold": threshold, "own": _count(own, threshold), "dictated": _count(dictated, threshold)}
+        for threshold in THRESHOLDS
+    ]
+    enough = [
+        threshold
+        for threshold in THRESHOLDS
+        if (total := _count(own + dictated, threshold))["cited"]
+        and total["right"] >= RIGHT_SHARE * total["cited"]
+    ]
+    return {
+        "own_sentences": len(own),
+        "dictated_sentences": len(dictated),
+        "by_threshold": by_threshold,
+        "threshold": min(enough, default=None),
+        "quotes": sum(cell.quotes for cell in cells),
+        "quotes_right": sum(cell.quotes_right for cell in cells),
+        "answered": sum(cell.answered for cell in cells),
+    }
+
+
+def _count(pairs: Sequence[tuple[float, bool]], threshold: float) -> dict[str, int]:
+    rights = [right for confidence, right in pairs if confidence >= threshold]
+    return {"cited": len(rights), "right": sum(rights)}
