@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from lcdoc.citations.checker import Checker
 from lcdoc.documents import Document
+from lcdoc.tasks.citing import MIN_EVIDENCE
 
 TRIPLES: list[dict[str, Any]] = [
     json.loads(line)
@@ -32,6 +34,22 @@ def test_quote_holds_the_answer_and_stands_on_its_page_alone(
     assert any(answer.casefold() in quote.casefold() for answer in triple["answers"])
     found = [place for place, text in read_pages(triple["file"]).items() if quote in text]
     assert found == [(triple["page"], triple["label"])]
+
+
+def test_a_document_that_does_not_say_has_less_evidence(read: Callable[[str], Document]) -> None:
+    files = sorted({triple["file"] for triple in TRIPLES})
+    checkers = [Checker([read(name)]) for name in files]
+
+    def evidence(question: str, checker: Checker) -> float:
+        return max((share for share, _ in checker.nearest(question, 1)), default=0.0)
+
+    said, unsaid = [], []
+    for triple in TRIPLES:
+        own = files.index(triple["file"])
+        said.append(evidence(triple["question"], checkers[own]) >= MIN_EVIDENCE)
+        others = (checkers[(own + step) % len(files)] for step in (1, 2))
+        unsaid += [evidence(triple["question"], other) < MIN_EVIDENCE for other in others]
+    assert sum(said) >= 0.9 * len(said) and sum(unsaid) >= 0.9 * len(unsaid)
 
 
 def test_triples_are_told_apart_by_id() -> None:
