@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 TESTS = Path(__file__).parent
 CHECKOUT = TESTS.parent
@@ -28,6 +29,9 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
 runpy.run_path(str(OFFLINE / "sitecustomize.py"))
 # Read by huggingface_hub once, when it is imported.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="lcdoc-tests-hub-")
+# Read by Triton once, when transformers imports it with a model: without a GPU its kernels are interpreted.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 from lcdoc.models import DEFAULT_MODEL, ModelFiles, resolve  # noqa: E402
 from lcdoc.models.folders import models_folder  # noqa: E402

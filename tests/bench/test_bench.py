@@ -199,7 +199,8 @@ def test_wrong_choices_are_refused() -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         Subject(model="a", shape="llama-tiny")
     with pytest.raises(
-        UsageError, match="shape must be one of llama-tiny, smollm2-135m, llama-3-8b, not 'x'"
+        UsageError,
+        match="shape must be one of llama-tiny, smollm2-135m, smollm2-2-layers, llama-3-8b, not 'x'",
     ):
         Subject(shape="x")
     with pytest.raises(UsageError, match="repeats must be 1 or more, not 0"):

@@ -19,10 +19,8 @@ def dtype(request: pytest.FixtureRequest) -> torch.dtype:
 
 
 @pytest.fixture
-def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a kernel by its operation, in a way that runs here, and forgets it afterwards."""
-    if DEVICE == "cpu":
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
+def fused() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a kernel by its operation, and forgets it afterwards."""
     imported = []
 
     def load(operation: str) -> ModuleType:

@@ -355,11 +355,11 @@ def test_two_at_once_share_a_store(
         "--json",
     ]
     command = ["ask", "other.txt", QUESTION, *options]
-    alone = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path)
+    alone = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path, {})
     with ThreadPoolExecutor(1) as pool:
         shared = Store(Path(cli_env["LCDOC_HOME"]) / "store", limit)
         command += ["--max-size", f"{limit}B"]
-        other = pool.submit(warm_lcdoc.run, command, "", cli_env, tmp_path)
+        other = pool.submit(warm_lcdoc.run, command, "", cli_env, tmp_path, {})
         while not other.done():
             assert same(whole, ask(shared))
     assert other.result().returncode == 0, other.result().stderr

@@ -73,7 +73,7 @@ def test_every_restart_goes_on_and_nothing_is_lost_or_read_twice(
     reported, killed = 0, 0
     for attempt in range(KILLS):
         killer = kill_after(chance.randint(12 * attempt + 2, 12 * attempt + 12), chance.uniform(0, LONGEST_S))
-        done = warm_lcdoc.run(command, "", cli_env, tmp_path)
+        done = warm_lcdoc.run(command, "", cli_env, tmp_path, {})
         killer.join()
         killed += done.returncode == -9
         written = {block.path.name: block.path.stat().st_ino for block in store.blocks()}
@@ -85,8 +85,8 @@ def test_every_restart_goes_on_and_nothing_is_lost_or_read_twice(
         # The head's tokens are in the first block and not counted as the document's.
         assert len(files) * CHUNK >= reported
     assert killed >= 2
-    last = warm_lcdoc.run(command, "", cli_env, tmp_path)
-    whole = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path)
+    last = warm_lcdoc.run(command, "", cli_env, tmp_path, {})
+    whole = warm_lcdoc.run([*command, "--store", "off"], "", cli_env, tmp_path, {})
     answers = [json.loads(done.stdout.splitlines()[-1])["answer"] for done in (last, whole)]
     assert answers[0]["answer"] == answers[1]["answer"]
     receipts = [answer["receipt"] for answer in answers]
@@ -94,7 +94,7 @@ def test_every_restart_goes_on_and_nothing_is_lost_or_read_twice(
     assert receipts[0]["tokens_from_store"] >= reported > 0 and receipts[1]["tokens_from_store"] == 0
     assert receipts[0]["tokens_read"] == receipts[1]["tokens_read"] == total > 4000
     assert f"{receipts[0]['tokens_from_store']:,} of {total:,} tokens came from the store" in last.stderr
-    again = warm_lcdoc.run(command, "", cli_env, tmp_path)
+    again = warm_lcdoc.run(command, "", cli_env, tmp_path, {})
     answer = json.loads(again.stdout.splitlines()[-1])["answer"]
     assert answer["receipt"]["tokens_from_store"] == total
     assert answer["answer"] == answers[1]["answer"]
