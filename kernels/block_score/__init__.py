@@ -1,8 +1,7 @@
 """How a block of queries' attention is spread over blocks of keys, from a sample of the queries."""
 
-from importlib.util import find_spec
-
 import torch
+from lcdoc.kernels.support import MAX_HEAD_DIM, runs_triton
 
 from . import naive
 
@@ -21,4 +20,4 @@ def block_score(
 
 def supports(query: torch.Tensor) -> bool:
     """Whether the Triton kernel computes this here; otherwise the plain version must."""
-    return query.device.type == "cuda" and query.shape[-1] <= 256 and find_spec("triton") is not None
+    return query.shape[-1] <= MAX_HEAD_DIM and runs_triton(query)

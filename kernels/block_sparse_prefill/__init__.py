@@ -1,8 +1,7 @@
 """Attention of blocks of queries, each over blocks of keys of its own choice."""
 
-from importlib.util import find_spec
-
 import torch
+from lcdoc.kernels.support import supports
 
 from . import naive
 
@@ -25,9 +24,3 @@ def attend_blocks(
 
         return fused.attend_blocks(query, keys, values, keep, **blocks, scale=scale)
     return naive.attend_blocks(query, keys, values, keep, **blocks, scale=scale, softcap=softcap)
-
-
-def supports(query: torch.Tensor, values: torch.Tensor, softcap: float | None) -> bool:
-    """Whether the Triton kernel computes this here; otherwise the plain version must."""
-    alike = query.shape[-1] == values.shape[-1] <= 256
-    return softcap is None and alike and query.device.type == "cuda" and find_spec("triton") is not None

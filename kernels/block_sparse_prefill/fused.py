@@ -5,6 +5,7 @@ import math
 import torch
 import triton
 import triton.language as tl
+from lcdoc.kernels.online_softmax import log_sum, next_weights
 
 
 def attend_blocks(
@@ -86,7 +87,7 @@ def attend_kernel(
     i_list = i_head * tl.num_programs(0) + i_block
     p_lists += i_list.to(tl.int64) * num_blocks
     b_query = tl.load(p_query + o_row[:, None] * s_query_row + o_dim[None, :], mask=m_query, other=0.0)
-    b_most = tl.full([ROWS], float("-inf"), tl.float32)
+    b_most = tl.full([ROWS], -1e30, tl.float32)
     b_sum = tl.zeros([ROWS], tl.float32)
     b_output = tl.zeros([ROWS, WIDTH], tl.float32)
     for i_kept in range(0, tl.load(p_counts + i_list)):
@@ -95,17 +96,11 @@ def attend_kernel(
         m_block = m_key[:, None] & m_dim[None, :]
         b_keys = tl.load(p_keys + o_key[:, None] * s_keys_row + o_dim[None, :], mask=m_block, other=0.0)
         b_scores = tl.dot(b_query, tl.trans(b_keys), input_precision="ieee") * scale_log2
-        b_scores = tl.where(m_key[None, :], b_scores, float("-inf"))
-        b_more = tl.maximum(b_most, tl.max(b_scores, 1))
-        b_weights = tl.exp2(b_scores - b_more[:, None])
-        b_shrink = tl.exp2(b_most - b_more)
+        b_weights, b_shrink, b_most, b_sum = next_weights(b_scores, m_key[None, :], b_most, b_sum)
         b_values = tl.load(p_values + o_key[:, None] * s_values_row + o_dim[None, :], mask=m_block, other=0.0)
         b_output = b_output * b_shrink[:, None]
         b_output += tl.dot(b_weights.to(b_values.dtype), b_values, input_precision="ieee")
-        b_sum = b_sum * b_shrink + tl.sum(b_weights, 1)
-        b_most = b_more
     p_output += i_head.to(tl.int64) * s_output_head
     b_output = (b_output / b_sum[:, None]).to(p_output.dtype.element_ty)
     tl.store(p_output + o_row[:, None] * s_output_row + o_dim[None, :], b_output, mask=m_query)
-    b_lse = (b_most + tl.log2(b_sum)) * 0.6931471805599453
-    tl.store(p_lse + i_head * num_queries + o_row, b_lse, mask=m_row)
+    tl.store(p_lse + i_head * num_queries + o_row, log_sum(b_most, b_sum), mask=m_row)

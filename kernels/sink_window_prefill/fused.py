@@ -5,6 +5,7 @@ import math
 import torch
 import triton
 import triton.language as tl
+from lcdoc.kernels.online_softmax import log_sum, next_weights
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 ROWS, COLUMNS = 64, 64
@@ -107,13 +108,9 @@ def attend_kernel(
             p_sink_values + o_key[:, None] * s_sink_values_row + o_dim[None, :], mask=m_block, other=0.0
         )
         b_scores = tl.dot(b_query, tl.trans(b_keys), input_precision="ieee") * scale_log2
-        b_more = tl.maximum(b_most, tl.max(tl.where(m_seen, b_scores, -1e30), 1))
-        b_weights = tl.where(m_seen, tl.exp2(b_scores - b_more[:, None]), 0.0)
-        b_shrink = tl.exp2(b_most - b_more)
+        b_weights, b_shrink, b_most, b_sum = next_weights(b_scores, m_seen, b_most, b_sum)
         b_output = b_output * b_shrink[:, None]
         b_output += tl.dot(b_weights.to(b_values.dtype), b_values, input_precision="ieee")
-        b_sum = b_sum * b_shrink + tl.sum(b_weights, 1)
-        b_most = b_more
     p_keys += i_kv_head * s_keys_head
     p_values += i_kv_head * s_values_head
     first_at = first_query + i_block * ROWS
@@ -128,15 +125,10 @@ def attend_kernel(
         b_keys = tl.load(p_keys + o_key[:, None] * s_keys_row + o_dim[None, :], mask=m_block, other=0.0)
         b_values = tl.load(p_values + o_key[:, None] * s_values_row + o_dim[None, :], mask=m_block, other=0.0)
         b_scores = tl.dot(b_query, tl.trans(b_keys), input_precision="ieee") * scale_log2
-        b_more = tl.maximum(b_most, tl.max(tl.where(m_seen, b_scores, -1e30), 1))
-        b_weights = tl.where(m_seen, tl.exp2(b_scores - b_more[:, None]), 0.0)
-        b_shrink = tl.exp2(b_most - b_more)
+        b_weights, b_shrink, b_most, b_sum = next_weights(b_scores, m_seen, b_most, b_sum)
         b_output = b_output * b_shrink[:, None]
         b_output += tl.dot(b_weights.to(b_values.dtype), b_values, input_precision="ieee")
-        b_sum = b_sum * b_shrink + tl.sum(b_weights, 1)
-        b_most = b_more
     p_output += i_head.to(tl.int64) * s_output_head
     b_output = (b_output / b_sum[:, None]).to(p_output.dtype.element_ty)
     tl.store(p_output + o_row[:, None] * s_output_row + o_dim[None, :], b_output, mask=m_query)
-    b_lse = (b_most + tl.log2(b_sum)) * 0.6931471805599453
-    tl.store(p_lse + i_head * num_queries + o_row, b_lse, mask=m_row)
+    tl.store(p_lse + i_head * num_queries + o_row, log_sum(b_most, b_sum), mask=m_row)

@@ -5,7 +5,8 @@ import torch
 from lcdoc.engine.buffers import SinkWindowBuffer
 from lcdoc.engine.parts import QUERY_BLOCK_TOKENS, Part, attend_causal, band_parts
 from lcdoc.kernels.attend import attend, merge
-from lcdoc.kernels.sink_window_prefill import attend_sink_window, supports
+from lcdoc.kernels.sink_window_prefill import attend_sink_window
+from lcdoc.kernels.support import supports
 
 
 def attend_window(

@@ -45,6 +45,33 @@ def made(dtype: torch.dtype) -> Callable[..., torch.Tensor]:
     return make
 
 
-def bound(truth: torch.Tensor, plain: torch.Tensor) -> torch.Tensor:
-    """The error allowed: twice that of plain PyTorch at this precision."""
-    return 2 * (plain.float() - truth).abs().max() + 1e-5
+def masked_attention(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Plain attention in the tensors' own dtype: in float64 the truth, in others what plain PyTorch loses there.
+
+    query: [1, heads, queries, head_dim]; keys, values: [1, kv_heads, keys, head_dim]; mask: bool, [queries, keys] or
+    with heads before. Returns output and log-sum-exp.
+    """
+    group = query.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+    scores = (query @ keys.transpose(-1, -2) * scale).masked_fill(~mask, float("-inf"))
+    return torch.softmax(scores, -1) @ values, torch.logsumexp(scores, -1)
+
+
+def assert_close_as_pytorch(
+    found: tuple[torch.Tensor, torch.Tensor],
+    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    mask: torch.Tensor,
+    scale: float,
+) -> None:
+    """The output is off from the float64 truth by at most twice what plain PyTorch is at this precision; the
+    log-sum-exp, which is in float32 for all of them, by at most 1e-4.
+
+    tensors: query, keys and values.
+    """
+    truth, truth_lse = masked_attention(*(tensor.double() for tensor in tensors), mask, scale)
+    plain, _ = masked_attention(*tensors, mask, scale)
+    allowed = 2 * (plain.double() - truth).abs().max()
+    assert (found[0].double() - truth).abs().max() <= allowed
+    torch.testing.assert_close(found[1], truth_lse.float(), atol=1e-4, rtol=2e-6)
