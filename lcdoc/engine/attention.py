@@ -21,6 +21,8 @@ from lcdoc.engine.parts import Part, attend_causal
 from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.engine.window_attention import attend_window
 from lcdoc.kernels.attend import attend, merge
+from lcdoc.kernels.paged_decode import paged_decode, supports
+from lcdoc.kernels.pages import Pages
 
 IMPLEMENTATION = "lcdoc"
 
@@ -151,13 +153,27 @@ def _attend_pages(
     scale: float,
     softcap: float | None,
 ) -> Part:
-    """As _attend_full, over a past that is dequantised block by block. A chunk sees itself unquantised."""
+    """As _attend_full, over a past that is dequantised block by block, or as it is read where a kernel decodes so. A
+    chunk sees itself unquantised."""
     result = attend(query, keys, values, scale=scale, causal=keys.shape[2] > 1, softcap=softcap)
     total = result[0].float(), result[1]
+    stored = buffer.stored()
+    if supports(query, *stored, softcap):
+        parts = [total, *(attend(query, *pair, scale=scale) for pair in buffer.near())]
+        parts.append(_decode_pages(query, stored, scale))
+        buffer.append(keys, values)
+        output, lse = merge(parts)
+        return output.to(query.dtype), lse
     for past_keys, past_values in buffer.parts():
         total = merge([total, attend(query, past_keys, past_values, scale=scale, softcap=softcap)])
     buffer.append(keys, values)
     return total[0].to(query.dtype), total[1]
+
+
+def _decode_pages(query: torch.Tensor, stored: tuple[Pages, Pages], scale: float) -> Part:
+    kv_heads, num_pages, page_size = stored[0].codes.shape[1:4]
+    num_tokens = torch.full((kv_heads,), num_pages * page_size, dtype=torch.int32, device=query.device)
+    return paged_decode(query, *stored, num_tokens, scale=scale)
 
 
 def _attend_kept(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from lcdoc.engine.quantize import KEYS_AXIS, PAGE_TOKENS, VALUES_AXIS, PageStore
+from lcdoc.kernels.pages import Pages
 
 # Dequantised at a time while attending.
 BLOCK_PAGES = 16
@@ -40,12 +41,22 @@ class PagedBuffer:
 
     def parts(self) -> Iterator[Pair]:
         """Keys and values of all tokens, in blocks, in the model's dtype."""
+        yield from self.near()
+        yield from self._pages()
+
+    def near(self) -> Iterator[Pair]:
+        """Keys and values of what stays in 16 bits, sinks before recent tokens, in the model's dtype; none before the
+        first token."""
         num_sinks = min(self.seen_tokens, SINK_TOKENS)
         if num_sinks:
-            near = (torch.cat((s[:, :, :num_sinks], t[:, :, : self._num_tail]), 2) for s, t in self._near())
-            keys, values = (tensor.to(self._dtype) for tensor in near)
+            near = zip(self._sinks, self._tail, strict=True)
+            whole = (torch.cat((s[:, :, :num_sinks], t[:, :, : self._num_tail]), 2) for s, t in near)
+            keys, values = (tensor.to(self._dtype) for tensor in whole)
             yield keys, values
-        yield from self._pages()
+
+    def stored(self) -> tuple[Pages, Pages]:
+        """The full pages of keys and of values as they are stored."""
+        return self._keys.view(0, self._num_pages), self._values.view(0, self._num_pages)
 
     def blocks(self) -> Iterator[Pair]:
         """As `parts`, but in order."""
@@ -60,9 +71,6 @@ class PagedBuffer:
         for first in range(0, self._num_pages, BLOCK_PAGES):
             stop = min(first + BLOCK_PAGES, self._num_pages)
             yield self._keys.read(first, stop, self._dtype), self._values.read(first, stop, self._dtype)
-
-    def _near(self) -> Iterator[Pair]:
-        return zip(self._sinks, self._tail, strict=True)
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         num_new = keys.shape[2]

@@ -6,6 +6,9 @@ outliers stay in their channels, for values per token (KIVI, arXiv 2402.02750).
 
 import torch
 
+from lcdoc.kernels.append_quantize import append_quantize
+from lcdoc.kernels.pages import Pages
+
 PAGE_TOKENS = 64
 
 KEYS_AXIS = 3  # of [1, kv_heads, pages, PAGE_TOKENS, head_dim]: one scale for a channel's 64 tokens
@@ -32,35 +35,17 @@ class PageStore:
 
     def write(self, first_page: int, tokens: torch.Tensor) -> None:
         """tokens: [1, kv_heads, pages * PAGE_TOKENS, head_dim], quantised into the pages from first_page on."""
-        pages = tokens.unflatten(2, (-1, PAGE_TOKENS))
-        span = slice(first_page, first_page + pages.shape[2])
-        if self.bits == 16:
-            self._codes[:, :, span] = pages
-            return
-        pages = pages.float()
-        least, most = pages.amin(self.axis, keepdim=True), pages.amax(self.axis, keepdim=True)
-        # The codes are made with the very scales that are stored, so that float16 costs no extra error.
-        self._least[:, :, span] = least
-        self._scales[:, :, span] = (most - least) / (2**self.bits - 1)
-        scales = self._scales[:, :, span].float().clamp(min=torch.finfo(torch.float16).tiny)
-        codes = ((pages - self._least[:, :, span].float()) / scales).round_().clamp_(0, 2**self.bits - 1)
-        codes = codes.to(torch.uint8)
-        if self.bits == 4:
-            low, high = codes.chunk(2, dim=-1)
-            codes = low | (high << 4)
-        self._codes[:, :, span] = codes
+        append_quantize(tokens, self.view(first_page, first_page + tokens.shape[2] // PAGE_TOKENS))
 
     def read(self, first_page: int, stop_page: int, dtype: torch.dtype) -> torch.Tensor:
         """The pages first_page..stop_page-1 as [1, kv_heads, tokens, head_dim]: the only dequantised copy."""
+        return self.view(first_page, stop_page).numbers(dtype).flatten(2, 3)
+
+    def view(self, first_page: int, stop_page: int) -> Pages:
+        """The pages first_page..stop_page-1 as kernels see them."""
         span = slice(first_page, stop_page)
-        codes = self._codes[:, :, span]
-        if self.bits == 16:
-            return codes.to(dtype).flatten(2, 3)
-        if self.bits == 4:
-            codes = torch.cat((codes & 15, codes >> 4), dim=-1)
-        pages = codes.to(torch.float32)
-        pages.mul_(self._scales[:, :, span]).add_(self._least[:, :, span])
-        return pages.to(dtype).flatten(2, 3)
+        codes, scales, least = (tensor[:, :, span] for tensor in (self._codes, self._scales, self._least))
+        return Pages(codes, scales, least, self.bits)
 
     def pages(self, first_page: int, stop_page: int) -> dict[str, torch.Tensor]:
         """Views of all that is stored of the pages first_page..stop_page-1."""

@@ -6,6 +6,7 @@ import torch
 
 from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.rope import Rotation
+from lcdoc.kernels.compact import compact
 
 
 class RollingBuffer(FullBuffer):
@@ -37,7 +38,9 @@ class RollingBuffer(FullBuffer):
         first = torch.arange(self._num_unturned, self.seen_tokens, device=self.keys.device)
         fresh = self._turned(self.keys[:, :, self._num_unturned : self.seen_tokens], -first)
         unturned = torch.cat((self._unturned[:, :, : self._num_unturned], fresh), dim=2)
-        self._settle(unturned[:, :, indices], self.values[:, :, indices])
+        values = self.values[:, :, : self.seen_tokens]
+        self._settle(unturned[:, :, indices])
+        compact(values, indices.expand(values.shape[1], -1))
 
     def gained(self, start: int) -> dict[str, torch.Tensor]:
         """All that is held: what stayed at the last `keep`, unturned, and what came since."""
@@ -51,15 +54,15 @@ class RollingBuffer(FullBuffer):
         assert self.seen_tokens == 0
         stayed, keys, values = (gained[name].to(self.keys.device) for name in ("stayed", "keys", "values"))
         num_stayed = stayed.shape[2]
-        self._settle(stayed, values[:, :, :num_stayed])
+        self._settle(stayed)
+        self.values[:, :, :num_stayed] = values[:, :, :num_stayed]
         self.append(keys, values[:, :, num_stayed:])
 
-    def _settle(self, unturned: torch.Tensor, values: torch.Tensor) -> None:
+    def _settle(self, unturned: torch.Tensor) -> None:
         self.seen_tokens = self._num_unturned = unturned.shape[2]
         self._unturned[:, :, : self.seen_tokens] = unturned
         positions = torch.arange(self.seen_tokens, device=unturned.device)
         self.keys[:, :, : self.seen_tokens] = self._turned(unturned, positions)
-        self.values[:, :, : self.seen_tokens] = values
 
     def _turned(self, keys: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         assert self._rotation is not None

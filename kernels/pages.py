@@ -1,0 +1,31 @@
+"""Keys or values in pages of fixed size at 16, 8 or 4 bits, as kernels see them."""
+
+from typing import NamedTuple
+
+import torch
+
+
+class Pages(NamedTuple):
+    """codes: [1, kv_heads, pages, page_size, head_dim] in a floating dtype at 16 bits, else uint8, where at 4 bits a
+    byte holds channel i below and channel i + head_dim / 2 above. A number is code * scale + least. scales, least:
+    float16 of codes' shape with head_dim channels, and 1 in place of page_size (a scale for each channel of a page:
+    keys) or of head_dim (one for each token: values); empty at 16 bits."""
+
+    codes: torch.Tensor
+    scales: torch.Tensor
+    least: torch.Tensor
+    bits: int
+
+    @property
+    def page_size(self) -> int:
+        return self.codes.shape[3]
+
+    def numbers(self, dtype: torch.dtype) -> torch.Tensor:
+        """What the codes stand for, [1, kv_heads, pages, page_size, head_dim]; computed in float32 or what is wider."""
+        if self.bits == 16:
+            return self.codes.to(dtype)
+        codes = self.codes
+        if self.bits == 4:
+            codes = torch.cat((codes & 15, codes >> 4), dim=-1)
+        wide = torch.promote_types(dtype, torch.float32)
+        return codes.to(wide).mul_(self.scales).add_(self.least).to(dtype)
