@@ -9,12 +9,19 @@ class Pages(NamedTuple):
     """codes: [1, kv_heads, pages, page_size, head_dim] in a floating dtype at 16 bits, else uint8, where at 4 bits a
     byte holds channel i below and channel i + head_dim / 2 above. A number is code * scale + least. scales, least:
     float16 of codes' shape with head_dim channels, and 1 in place of page_size (a scale for each channel of a page:
-    keys) or of head_dim (one for each token: values); empty at 16 bits."""
+    keys) or of head_dim (one for each token: values); of no meaning at 16 bits."""
 
     codes: torch.Tensor
     scales: torch.Tensor
     least: torch.Tensor
     bits: int
+
+    @classmethod
+    def plain(cls, tokens: torch.Tensor, page_size: int) -> "Pages":
+        """Tokens [1, kv_heads, length, head_dim] of a floating dtype, as far as they make whole pages: a view."""
+        whole = tokens.shape[2] // page_size
+        codes = tokens[:, :, : whole * page_size].unflatten(2, (whole, page_size))
+        return cls(codes, codes, codes, 16)
 
     @property
     def page_size(self) -> int:

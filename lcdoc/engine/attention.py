@@ -82,7 +82,10 @@ def _attend_group(
     s_aux: torch.Tensor | None,
 ) -> torch.Tensor:
     """One head group's output [1, heads, length, head_dim]."""
-    output, lse = attend_buffer(query, keys, values, buffer, scale, softcap, layer.sparse)
+    if layer.step is not None:
+        output, lse = layer.step.attend(query, keys, values, buffer, scale)
+    else:
+        output, lse = attend_buffer(query, keys, values, buffer, scale, softcap, layer.sparse)
     if s_aux is not None:
         aux = s_aux.float()[:, None]
         output = output * torch.sigmoid(lse - aux).unsqueeze(-1).to(output.dtype)

@@ -34,6 +34,10 @@ class FullBuffer:
         self.values[:, :, self.seen_tokens : stop] = values
         self.seen_tokens = stop
 
+    def advance(self) -> None:
+        """Counts a token that was written to its place from outside."""
+        self.seen_tokens += 1
+
     def held(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of all tokens, in order."""
         return self.keys[:, :, : self.seen_tokens], self.values[:, :, : self.seen_tokens]
@@ -114,6 +118,15 @@ class SinkWindowBuffer:
             self._write(keys, values, first, run, self.sink_size + offset)
             first += run
         self.seen_tokens += num_new
+
+    def advance(self) -> None:
+        """Counts a token that was written to its place from outside."""
+        self.seen_tokens += 1
+
+    @property
+    def turns_queries(self) -> bool:
+        """Whether queries far from the sinks see them from nearer."""
+        return self._reach is not None
 
     def _write(self, keys: torch.Tensor, values: torch.Tensor, first: int, count: int, slot: int) -> None:
         self.keys[:, :, slot : slot + count] = keys[:, :, first : first + count]

@@ -21,6 +21,7 @@ from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.rolling_buffer import RollingBuffer
 from lcdoc.engine.rope import Rotation
 from lcdoc.engine.sparse_prefill import SparsePrefill
+from lcdoc.engine.static_step import StaticStep
 from lcdoc.errors import ModelError
 
 CacheMark = tuple[bool, list[list[object]]]
@@ -59,6 +60,9 @@ class LayerCache(CacheLayerMixin):
         self.mass: AttentionMass | None = None  # what watches the queries of the pass under way
         self.sparse: SparsePrefill | None = None  # how heads that hold everything may be read by blocks
         self.trace: AttentionTrace | None = None  # what watches the query of each step of decoding
+        self.step: StaticStep | None = (
+            None  # what attends in place of the usual way, in a step that can be captured
+        )
         self.form: LayerForm | None = None  # as the model turned out to be, once there are buffers
         self._groups: list[tuple[HeadGroup, Buffer]] = []
 

@@ -30,10 +30,7 @@ class PagedBuffer:
         self._dtype = keys.dtype
         near = torch.bfloat16 if keys.dtype == torch.float32 else keys.dtype
         self._sinks, self._tail = (
-            tuple(
-                torch.empty(*x.shape[:2], tokens, x.shape[-1], dtype=near, device=x.device)
-                for x in (keys, values)
-            )
+            (_room(keys, tokens, near), _room(values, tokens, near))
             for tokens in (SINK_TOKENS, RECENT_TOKENS + PAGE_TOKENS)
         )
         self._num_pages = self._num_tail = 0
@@ -53,6 +50,32 @@ class PagedBuffer:
             whole = (torch.cat((s[:, :, :num_sinks], t[:, :, : self._num_tail]), 2) for s, t in near)
             keys, values = (tensor.to(self._dtype) for tensor in whole)
             yield keys, values
+
+    def near_room(self) -> tuple[Pair, Pair]:
+        """All the room for sinks and for recent tokens, keys and values of each, in use or not."""
+        return self._sinks, self._tail
+
+    def room(self) -> tuple[Pages, Pages]:
+        """All pages of keys and of values, in use or not."""
+        return self._keys.view(0, self._keys.capacity_pages), self._values.view(
+            0, self._values.capacity_pages
+        )
+
+    @property
+    def num_pages(self) -> int:
+        """Full pages."""
+        return self._num_pages
+
+    @property
+    def next_fills_page(self) -> bool:
+        """Whether the next token moves others out of the tail."""
+        return self._num_tail + 1 >= RECENT_TOKENS + PAGE_TOKENS
+
+    def advance(self) -> None:
+        """Counts a token that was written to the tail's next place from outside."""
+        assert not self.next_fills_page
+        self.seen_tokens += 1
+        self._num_tail += 1
 
     def stored(self) -> tuple[Pages, Pages]:
         """The full pages of keys and of values as they are stored."""
@@ -155,3 +178,7 @@ class PagedBuffer:
 def _num_pages(seen_tokens: int) -> int:
     """Full pages once so many tokens are seen, however they came."""
     return max(0, seen_tokens - SINK_TOKENS - RECENT_TOKENS) // PAGE_TOKENS
+
+
+def _room(example: torch.Tensor, tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(*example.shape[:2], tokens, example.shape[-1], dtype=dtype, device=example.device)

@@ -13,6 +13,7 @@ from lcdoc.engine.checkpoint import LOGITS, Checkpoint, Checkpoints
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
 from lcdoc.engine.extension import Extension, extend_positions
+from lcdoc.engine.graph import DecodeGraph
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
 from lcdoc.engine.moving import is_moved, move
@@ -67,6 +68,7 @@ class Reader:
             sparse,
         )
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
+        self.graph: DecodeGraph | None = None  # what decodes on CUDA, where the cache allows it
 
     @property
     def seen_tokens(self) -> int:
@@ -235,12 +237,17 @@ class Reader:
         token attends to."""
         assert self.logits is not None, "decode needs at least one token read"
         allocating(self.cache.narrow)
+        if self.graph is None and DecodeGraph.suits(self.model, max_new_tokens):
+            self.graph = DecodeGraph(self.model, self.cache)
         for _ in range(max_new_tokens):
             token_id = pick(self.logits)
             if token_id in stop_ids:
                 return
             yield token_id
-            self.logits = self._traced(torch.tensor([token_id]), trace)
+            logits = None
+            if self.graph is not None and trace is None:
+                logits = self.graph.decode(token_id, self._positions(1))
+            self.logits = self._traced(torch.tensor([token_id]), trace) if logits is None else logits
 
     def _traced(self, ids: torch.Tensor, trace: AttentionTrace | None) -> torch.Tensor:
         """The logits after ids [length], [vocab]; the trace sees what the last of them attends to."""
@@ -279,20 +286,21 @@ class Reader:
 
     def _forward(self, ids: torch.Tensor, num_logits: int = 1) -> torch.Tensor:
         """ids: [length]. Returns the logits after the last num_logits of them, [num_logits, vocab]."""
-        device = self.model.device
-        first = self.cache.next_position
-        positions = torch.arange(first, first + len(ids), device=device)
-        if self._place is not None:
-            positions = self._place(positions)
         forward = partial(
             self.model,
-            input_ids=ids[None].to(device),
-            position_ids=positions[None],
+            input_ids=ids[None].to(self.model.device),
+            position_ids=self._positions(len(ids))[None],
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=num_logits,
         )
         return allocating(forward).logits[0, -num_logits:]
+
+    def _positions(self, num_tokens: int) -> torch.Tensor:
+        """Where the next tokens stand for the model, [num_tokens]."""
+        first = self.cache.next_position
+        positions = torch.arange(first, first + num_tokens, device=self.model.device)
+        return positions if self._place is None else self._place(positions)
 
     @torch.inference_mode()
     def mark(self) -> Mark:

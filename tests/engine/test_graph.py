@@ -1,0 +1,91 @@
+"""Decoding by a step that can be captured, beside the usual one; on CUDA captured."""
+
+import pytest
+import torch
+
+from lcdoc.engine.graph import DecodeGraph
+from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.reader import Reader
+from lcdoc.engine.static_step import StaticStep
+
+LENGTH, CHUNK, NEW = 300, 100, 40
+CAPACITY = 384
+STREAM = HeadSplit.stream(6, 2, 4, 60)
+MIXED = HeadSplit((frozenset({1}), frozenset(), frozenset({0, 1})) * 2, 64, 64)
+CASES = {
+    "exact": (HeadSplit.exact(), "model"),
+    "stream": (STREAM, "model"),
+    "mixed": (MIXED, "model"),
+    "int8": (HeadSplit.exact(), "int8"),
+    "mixed int4": (MIXED, "int4"),
+}
+
+
+def reader_of(model, case):
+    split, kv_dtype = CASES[case]
+    return Reader(model, split, capacity_tokens=CAPACITY, chunk_tokens=CHUNK, kv_dtype=kv_dtype)
+
+
+@pytest.mark.parametrize("case", CASES)
+@torch.inference_mode()
+def test_a_static_step_computes_what_the_usual_one_does(model_of, ids, case):
+    """Over tokens that fill a page and turn a ring round; where it may not be taken, the usual one is."""
+    model = model_of("llama")
+    usual, static = reader_of(model, case), reader_of(model, case)
+    for reader in (usual, static):
+        reader.prefill(ids)
+        reader.cache.narrow()
+    step, taken = StaticStep(model, static.cache), 0
+    for token_id in torch.randint(97, (NEW + 30,), generator=torch.Generator().manual_seed(2)).tolist():
+        usual.prefill([token_id])
+        if step.is_allowed():
+            step.set(token_id, torch.tensor([static.seen_tokens]))
+            step.forward()  # once more makes no difference
+            static.logits = step.forward()
+            step.advance()
+            taken += 1
+        else:
+            static.prefill([token_id])
+        # Pages keep 8 bits of each token's fraction near it, of which both make the same use but in another order.
+        torch.testing.assert_close(static.logits, usual.logits, atol=2e-3, rtol=2e-3)
+        assert static.seen_tokens == usual.seen_tokens
+    assert taken >= NEW
+    assert static.cache.nbytes == usual.cache.nbytes
+
+
+def test_what_no_kernel_can_read_is_decoded_the_usual_way(model_of, ids):
+    model = model_of("llama")
+    odd_ring = Reader(model, HeadSplit.stream(6, 2, 4, 61), capacity_tokens=CAPACITY, chunk_tokens=CHUNK)
+    full = Reader(model, HeadSplit.exact(), capacity_tokens=LENGTH + 1, chunk_tokens=CHUNK)
+    for reader in (odd_ring, full):
+        assert not StaticStep(model, reader.cache).is_allowed()  # no buffers yet
+        reader.prefill(ids)
+        assert not StaticStep(model, reader.cache).is_allowed()
+
+
+def test_the_processor_decodes_without_a_graph(model_of, ids):
+    model = model_of("llama")
+    reader = reader_of(model, "exact")
+    reader.prefill(ids[:20])
+    assert len(list(reader.decode(lambda logits: int(logits.argmax()), (), 20))) == 20
+    assert reader.graph is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_a_graph_decodes_as_eager_does(model_of, ids, case, monkeypatch):
+    model = model_of("llama").cuda()
+    answers = []
+    for graphs in (False, True):
+        reader = reader_of(model, case)
+        reader.prefill(ids)
+        mark = reader.mark()
+        if not graphs:
+            monkeypatch.setattr(DecodeGraph, "suits", lambda model, max_new_tokens: False)
+        for _ in range(2):  # after a rewind the graph is replayed over what it wrote
+            reader.rewind(mark)
+            answers.append(list(reader.decode(lambda logits: int(logits.argmax()), (), NEW)))
+        if not graphs:
+            monkeypatch.undo()
+    assert reader.graph is not None and reader.graph.refusal is None and reader.graph.is_captured
+    assert answers[0] == answers[1] == answers[2] == answers[3]
