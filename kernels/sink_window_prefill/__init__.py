@@ -1,6 +1,9 @@
 """Attention of a chunk over first tokens and a window that moves with the query, in one pass."""
 
 import torch
+from lcdoc.kernels.support import supports
+
+from . import naive
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -15,9 +18,11 @@ def attend_sink_window(
     window: int,
     scale: float,
 ) -> Pair:
-    """naive.attend_sink_window where lcdoc.kernels.support says so; shapes and meaning are given there. Elsewhere parts
-    that need no mask are quicker than naive's one."""
-    from . import fused
-
+    """naive.attend_sink_window by the fastest path that computes it on this device; shapes and meaning are given there.
+    Where lcdoc.kernels.support has no kernel, parts that need no mask are quicker than the plain version's one."""
     at = {"first_query": first_query, "first_key": first_key, "window": window}
-    return fused.attend_sink_window(query, sinks, run, **at, scale=scale)
+    if supports(query, run[1], None):
+        from . import fused
+
+        return fused.attend_sink_window(query, sinks, run, **at, scale=scale)
+    return naive.attend_sink_window(query, sinks, run, **at, scale=scale)

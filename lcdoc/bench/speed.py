@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lcdoc.bench.comparison import Comparison
+from lcdoc.bench.timing import synchronize
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.engine.sampling import Sampler
@@ -40,10 +41,10 @@ def compare_prefill(
         for repeat in range(turns.repeats):
             for mode in turns.order(repeat):
                 reader = open_reader(model_of(mode), mode, settings, length)
-                _synchronize(model)
+                synchronize(model.device)
                 started = time.perf_counter()
                 reader.read(ids)
-                _synchronize(model)
+                synchronize(model.device)
                 samples[mode].append(time.perf_counter() - started)
                 observer(Progress("read", length, length, length / samples[mode][-1], reader.cache.nbytes, 0))
                 del reader  # two caches of the longest length may not fit together
@@ -80,15 +81,9 @@ def _models(model: Any, stock: Any) -> Callable[[str], Any]:
 
 
 def _decode_s(model: Any, reader: AnyReader) -> float:
-    _synchronize(model)
+    synchronize(model.device)
     started = time.perf_counter()
     for _ in reader.decode(Sampler(), (), DECODE_TOKENS):
         pass
-    _synchronize(model)
+    synchronize(model.device)
     return (time.perf_counter() - started) / DECODE_TOKENS
-
-
-def _synchronize(model: Any) -> None:
-    """A CUDA device works on after the call returned; its clock is stopped when it is done."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)

@@ -108,22 +108,32 @@ class Subject:
     def _random_model(self) -> Any:
         import_transformers()
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
-        values = {"model_type": "llama", **SHAPES[self.shape]} if self.shape else self._config_values()
-        device = choose_device(self.device)
+        config, device = self.random_config(), choose_device(self.device)
         torch.manual_seed(0)
         try:
-            config = AutoConfig.for_model(**values)
             with device:
                 model = AutoModelForCausalLM.from_config(
                     config, dtype=choose_dtype(self.dtype, device), attn_implementation=register()
                 )
         except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"{self.name}: no model can be made of it: {str(error).splitlines()[0]}"
-            ) from error
+            raise self._unusable(error) from error
         return model.eval().requires_grad_(False)
+
+    def random_config(self) -> Any:
+        """transformers' configuration of random weights."""
+        import_transformers()
+        from transformers import AutoConfig
+
+        values = {"model_type": "llama", **SHAPES[self.shape]} if self.shape else self._config_values()
+        try:
+            return AutoConfig.for_model(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> ModelError:
+        return ModelError(f"{self.name}: no model can be made of it: {str(error).splitlines()[0]}")
 
     def _config_values(self) -> dict[str, Any]:
         try:

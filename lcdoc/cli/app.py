@@ -6,6 +6,8 @@ import typer
 
 from lcdoc.cli import options
 from lcdoc.cli.bench import WHATS, bench_command
+from lcdoc.cli.bench_gpu import bench_gpu_command
+from lcdoc.cli.bench_kernels import bench_kernels_command
 from lcdoc.cli.bench_stream import bench_stream_command
 from lcdoc.cli.budget import budget_command
 from lcdoc.cli.calibrate import calibrate_command
@@ -208,6 +210,8 @@ app.command("extend")(extend_command)
 for what, summary in WHATS.items():
     bench_app.command(what, help=summary)(bench_command(what))
 bench_app.command("budget")(budget_command)
+bench_app.command("kernels")(bench_kernels_command)
+bench_app.command("gpu")(bench_gpu_command)
 bench_app.command("stream")(bench_stream_command)
 eval_app.command("citations")(citations_command)
 eval_app.command("context")(context_command)

@@ -1,0 +1,84 @@
+"""`lcdoc bench gpu`: all that is measured on a GPU, in one run of a few minutes."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from lcdoc.cli import options
+from lcdoc.cli.bench import ResultFile
+from lcdoc.cli.display import open_display
+from lcdoc.cli.exits import INTERRUPTED, interruptible
+from lcdoc.cli.measures import bytes_text
+from lcdoc.cli.tables import print_table
+
+Shape = Annotated[str, typer.Option(help="Random weights of this shape.")]
+DeadlineS = Annotated[
+    float, typer.Option("--deadline", metavar="SECONDS", help="Nothing is begun that can't end by then.")
+]
+
+
+def bench_gpu_command(
+    shape: Shape = "llama-3-8b",
+    deadline: DeadlineS = 480,
+    device: options.Device = "cuda",
+    dtype: options.Dtype = "bfloat16",
+    json: ResultFile = None,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+) -> int:
+    """Measure kernels, reading, answering and a budget on a CUDA device, with random weights."""
+    settings = options.settings_of(quiet=quiet, no_color=no_color, device=device, dtype=dtype)
+    display = open_display(settings.appearance)
+    from lcdoc.bench.gpu import GpuBench
+    from lcdoc.evaluate.report import write_report
+
+    bench = GpuBench(shape, deadline, settings.read.device, settings.read.dtype)
+    try:
+        with interruptible():
+            if json is not None:
+                write_report(json, bench.report())  # a file that can't be written costs no measuring
+            for result in bench.run():
+                display.say(f"{result['item']}: {_said(result)}")
+                if json is not None:
+                    write_report(json, bench.report())
+            if json is not None:
+                write_report(json, bench.report())  # complete
+    except KeyboardInterrupt:
+        display.clear()
+        display.say(f"interrupted after {len(bench.results)} measurements")
+        return INTERRUPTED
+    finally:
+        display.clear()
+    rows = [[result["item"], result["status"], _said(result)] for result in bench.results]
+    print_table("gpu", ["item", "", "found"], rows)
+    return 0
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    """What was found, or why nothing was; both where it was cut."""
+    found = _found(result)
+    return "; ".join(filter(None, (found, result["reason"])))
+
+
+def _found(result: Mapping[str, Any]) -> str:
+    if "bytes_per_s" in result:
+        return f"{result['bytes_per_s'] / 1e9:,.0f} GB/s"
+    if "flops_per_s" in result:
+        rates = result["flops_per_s"].items()
+        return ", ".join(f"{name} {rate / 1e12:,.1f} TFLOP/s" for name, rate in rates)
+    parts = []
+    if "median_s" in result:
+        parts.append(f"{result['median_s'] * 1000:.2f} ms a token")
+    if "share_of_bound" in result:
+        parts.append(f"{result['share_of_bound']:.0%} of the bound")
+    if "tokens_read" in result:
+        parts.append(
+            f"{result['tokens_read']:,} tokens in {result['read_s']:.1f} s ({result['tokens_per_s']:,.0f} tokens/s)"
+        )
+    if "peak_bytes" in result:
+        parts.append(
+            f"peak {bytes_text(result['peak_bytes'])} of {bytes_text(result['budget_bytes'])}, foretold "
+            f"{bytes_text(result['predicted_peak_bytes'])}"
+        )
+    return ", ".join(parts)

@@ -1,0 +1,117 @@
+"""`lcdoc bench gpu`: its parts at tiny sizes on the processor; the whole on a GPU."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lcdoc.bench.gpu import GpuBench, GpuSizes
+from lcdoc.bench.gpu_kernels import measure_copy, measure_prefill_kernels
+from lcdoc.bench.gpu_model import DECODE_TOKENS, GpuModel
+from lcdoc.bench.operations import Heads
+from lcdoc.bench.schedule import Deadline, Item, run_items
+from lcdoc.bench.subject import Subject
+from lcdoc.config import ReadSettings
+from lcdoc.errors import DoesNotFitError, LcdocError, ModelError
+
+CPU = torch.device("cpu")
+TINY = Subject(shape="llama-tiny", device="cpu", dtype="float32")
+SETTINGS = ReadSettings(device="cpu", chunk_tokens=64)
+KV_BYTES_A_TOKEN = 2 * 2 * 2 * 16 * 4  # layers, K and V, KV heads, head dim, float32
+
+
+def gpu_model(deadline_s: float = 60, **settings) -> GpuModel:
+    return GpuModel(TINY, ReadSettings(device="cpu", chunk_tokens=64, **settings), Deadline(deadline_s))
+
+
+def test_items_are_done_cut_skipped_or_failed() -> None:
+    def done(found) -> None:
+        found["rate"] = 3
+
+    def cut(found) -> None:
+        found["tokens_read"] = 7
+        Deadline(-1).check()
+
+    def failed(found) -> None:
+        raise LcdocError("no room")
+
+    items = [
+        Item("a", 1, 10, done),
+        Item("b", 100, 10, done),
+        Item("c", 1, 3_000_000_000, done),
+        Item("d", 1, 10, cut),
+        Item("e", 1, 10, failed),
+    ]
+    results = list(run_items(iter(items), Deadline(50), lambda: 2_000_000_000))
+    assert [result["status"] for result in results] == ["done", "skipped", "skipped", "cut", "failed"]
+    assert results[0]["rate"] == 3 and results[0]["reason"] is None
+    assert results[1]["reason"].startswith("takes about 100 s, and ")
+    assert results[2]["reason"] == "takes 3.0 GB, and 2.0 GB of the device are free"
+    assert results[3]["tokens_read"] == 7 and results[3]["reason"] == "the deadline came"
+    assert results[4]["reason"] == "LcdocError: no room"
+
+
+def test_copy_and_kernels() -> None:
+    found: dict = {}
+    measure_copy(CPU, 1 << 20, found)
+    assert found["bytes_per_s"] > 0
+    found = {}
+    measure_prefill_kernels(Heads(4, 2, 16, 64), 512, CPU, torch.float32, found)
+    names = ["SDPA", "attend", "sink_window_prefill", "block_sparse_prefill"]
+    assert list(found["flops_per_s"]) == names and found["to_dense"]["SDPA"] == 1
+
+
+def test_a_text_is_read_until_the_deadline() -> None:
+    found: dict = {}
+    gpu_model().measure_prefill("exact", 200, found)
+    assert found["tokens_read"] == 200 and found["kv_bytes"] == 200 * KV_BYTES_A_TOKEN
+    cut: dict = {}
+    with pytest.raises(LcdocError, match="the deadline came"):
+        gpu_model(deadline_s=-1).measure_prefill("exact", 200, cut)
+    assert cut["tokens_read"] == 64
+
+
+@pytest.mark.parametrize("mode", ["exact", "int4"])
+def test_answering_after_a_text_that_was_made_up(mode: str) -> None:
+    model, found = gpu_model(), {}
+    model.measure_decode(mode, 500, 1e9, found)
+    held = 500 + 1 + 4 * DECODE_TOKENS
+    if mode == "exact":
+        assert found["kv_bytes"] == held * KV_BYTES_A_TOKEN
+    else:
+        assert found["kv_bytes"] < held * KV_BYTES_A_TOKEN / 2
+    weights = sum(weight.nbytes for weight in model.model.parameters())
+    assert found["read_bytes"] == weights + found["kv_bytes"]  # the embeddings are the last layer's, too
+    assert found["bound_s"] == found["read_bytes"] / 1e9 and found["graph"] == "none"
+
+
+def test_reading_within_a_budget() -> None:
+    found: dict = {}
+    gpu_model(weights="int4", mode="stream").measure_budget(300, "1GB", found)
+    assert found["tokens_read"] == 300
+    assert 0 < found["predicted_peak_bytes"] <= found["budget_bytes"] == 1_000_000_000
+    assert found["peak_bytes"] > 0
+    with pytest.raises(DoesNotFitError, match="no way to read 300 tokens fits 1KB"):
+        gpu_model().measure_budget(300, "1KB", {})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_without_a_gpu_it_is_one_line(call_lcdoc) -> None:
+    for words in ((), ("--device", "cpu")):
+        done = call_lcdoc("bench", "gpu", *words)
+        assert done.returncode == 1
+        assert done.stderr.startswith("lcdoc: bench gpu needs a CUDA device") and done.stderr.count("\n") == 1
+    with pytest.raises(ModelError, match="lcdoc bench kernels runs without"):
+        GpuBench("llama-tiny", 10, "cpu", "float32")
+
+
+@pytest.mark.gpu
+def test_the_whole_at_tiny_sizes(call_lcdoc, tmp_path: Path) -> None:
+    sizes = GpuSizes((512,), (512,), (512,), 1024, "2GB", 1 << 20, 128)
+    bench = GpuBench("smollm2-2-layers", 120, "cuda", "bfloat16", sizes)
+    statuses = {result["item"]: (result["status"], result["reason"]) for result in bench.run()}
+    without_profile = {name: status for name, status in statuses.items() if "duo" not in name}
+    assert set(list(without_profile.values())[:-1]) == {("done", None)}, statuses
+    report = json.loads(json.dumps(bench.report(), allow_nan=False))
+    assert report["complete"] is True and len(report["results"]) == len(statuses)
