@@ -179,3 +179,6 @@ def say_how_it_ended(answer: Answer, display: Display) -> None:
         display.say("the answer was cut at its length limit; --max-new-tokens allows more")
     elif answer.finish_reason == "repetition":
         display.say("the answer went in a circle and was stopped")
+    if answer.circles_broken:
+        times = count(answer.circles_broken, "time")
+        display.say(f"the answer said a phrase over and over and was led out of that {times}")
