@@ -59,8 +59,8 @@ class CitationPlan:
 class CitationCell:
     """One question. confidences, rights: of each sentence of the answer in words of its own, by attention, whatever the
     confidence. answered: whether the answer is right; of a wrong one nobody knows the page. dictated, dictated_right:
-    the same of a right answer that the model was made to write. num_pages: read. quotes: citations that
-    are verified; quotes_right: those whose words stand on the page that is named. evidence: see Support."""
+    the same of a right answer that the model was made to write. num_pages: read. quotes: citations that are
+    verified; quotes_right: those whose words stand on the page that is named. evidence: see Support."""
 
     id: str
     num_pages: int

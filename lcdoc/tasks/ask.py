@@ -95,7 +95,7 @@ class Reading:
             sources = [document.source for document in documents]
             counted = range(len(self._head_ids), len(self._head_ids) + self.tokens_total)
             self.chain = open_chain(store, host, settings.weights, *way, sources, counted, on_note)
-        heads, threshold = citing_heads(settings, host.files, host.shape(settings.weights))
+        heads, threshold = citing_heads(settings, host.files, host.shape(settings.weights), documents)
         self._watched = Watched(self.tokens, len(self._head_ids), heads, threshold)
         self.attended: Attended | None = None  # what the last answer's tokens looked at
         self._info = ModelInfo(host.files.name, host.dtype_name, context_window(host.config))
