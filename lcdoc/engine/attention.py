@@ -90,6 +90,8 @@ def _attend_group(
         aux = s_aux.float()[:, None]
         output = output * torch.sigmoid(lse - aux).unsqueeze(-1).to(output.dtype)
         lse = torch.logaddexp(lse, aux)
+    if layer.step is not None:
+        layer.step.note(layer.layer_idx, group, buffer, query, lse, scale)
     if layer.observing and isinstance(buffer, EvictingBuffer):
         buffer.observe(query, lse, scale, softcap)
     if layer.mass is not None and isinstance(buffer, FullBuffer):

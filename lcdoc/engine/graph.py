@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.cache import DocumentCache
 from lcdoc.engine.memory import allocating
 from lcdoc.engine.static_step import StaticStep
@@ -33,9 +34,11 @@ class DecodeGraph:
     def is_captured(self) -> bool:
         return self._graph is not None
 
-    def decode(self, token_id: int, position: torch.Tensor) -> torch.Tensor | None:
+    def decode(
+        self, token_id: int, position: torch.Tensor, trace: AttentionTrace | None = None
+    ) -> torch.Tensor | None:
         """Reads the token and returns the logits after it, [vocab]; None, and nothing read, where it must be read
-        without a graph. position: int64 [1], where it stands for the model."""
+        without a graph. position: int64 [1], where it stands for the model. trace: sees what it attends to."""
         if self.refusal is not None or not self._step.is_allowed():
             return None
         self._step.set(token_id, position)
@@ -50,6 +53,8 @@ class DecodeGraph:
         assert self._graph is not None
         self._graph.replay()
         self._step.advance()
+        if trace is not None:
+            self._step.tell(trace)
         return self._logits.clone()
 
     def _capture(self) -> None:

@@ -244,10 +244,18 @@ class Reader:
             if token_id in stop_ids:
                 return
             yield token_id
-            logits = None
-            if self.graph is not None and trace is None:
-                logits = self.graph.decode(token_id, self._positions(1))
-            self.logits = self._traced(torch.tensor([token_id]), trace) if logits is None else logits
+            self.logits = self._decoded(token_id, trace)
+
+    def _decoded(self, token_id: int, trace: AttentionTrace | None) -> torch.Tensor:
+        """As _traced for one token, by a graph where that can be."""
+        position = self.seen_tokens
+        if self.graph is not None:
+            logits = self.graph.decode(token_id, self._positions(1), trace)
+            if logits is not None:
+                if trace is not None:
+                    trace.end_query(position)
+                return logits
+        return self._traced(torch.tensor([token_id]), trace)
 
     def _traced(self, ids: torch.Tensor, trace: AttentionTrace | None) -> torch.Tensor:
         """The logits after ids [length], [vocab]; the trace sees what the last of them attends to."""

@@ -3,11 +3,13 @@
 Where the new token goes and how many are seen stands in tensors on the device; attention reads them there.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
+from lcdoc.engine.heads import HeadGroup
 from lcdoc.engine.paged_buffer import SINK_TOKENS, PagedBuffer
 from lcdoc.engine.parts import Part
 from lcdoc.engine.quantize import PAGE_TOKENS
@@ -18,6 +20,18 @@ from lcdoc.kernels.support import MAX_HEAD_DIM
 
 if TYPE_CHECKING:
     from lcdoc.engine.cache import DocumentCache
+
+
+class Note(NamedTuple):
+    """query: [1, heads, 1, head_dim] of one group, lse: [1, heads, 1]; a graph writes them anew at each replay."""
+
+    layer_idx: int
+    kv_heads: tuple[int, ...]
+    buffer: Any
+    query: torch.Tensor
+    lse: torch.Tensor
+    scale: float
+
 
 # Where a buffer's next token goes, int64 [1], and how many are seen with it, int32 [kv_heads].
 Place = tuple[torch.Tensor, torch.Tensor]
@@ -35,6 +49,7 @@ class StaticStep:
             torch.zeros(1, dtype=torch.int64, device=model.device) for _ in range(2)
         )
         self._places: dict[tuple[object, ...], Place] = {}  # of this step, by the sizes that they follow from
+        self._notes: list[Note] = []
 
     def is_allowed(self) -> bool:
         """Whether all buffers can take the next token so."""
@@ -57,7 +72,7 @@ class StaticStep:
 
     def forward(self) -> torch.Tensor:
         """The logits after the token, [vocab]. Done again it does the same; `advance` takes the token as read."""
-        self._places.clear()
+        self._places, self._notes = {}, []
         for layer in self._cache.layers:
             layer.step = self
         try:
@@ -78,6 +93,27 @@ class StaticStep:
         for _, buffer in self._cache.groups():
             assert isinstance(buffer, FullBuffer | SinkWindowBuffer | PagedBuffer)
             buffer.advance()
+
+    def note(
+        self,
+        layer_idx: int,
+        group: HeadGroup,
+        buffer: Any,
+        query: torch.Tensor,
+        lse: torch.Tensor,
+        scale: float,
+    ) -> None:
+        """Keeps what was asked where everything is held, for who watches the step; shapes as for attend_buffer."""
+        if not isinstance(buffer, SinkWindowBuffer):
+            self._notes.append(Note(layer_idx, group.kv_heads, buffer, query, lse, scale))
+
+    def tell(self, trace: AttentionTrace) -> None:
+        """Lets it see what the token that was just taken as read attended to."""
+        for note in self._notes:
+            key_blocks = (keys for keys, _ in note.buffer.blocks())
+            trace.observe(
+                note.layer_idx, note.kv_heads, note.query, key_blocks, note.lse, note.scale, softcap=None
+            )
 
     def attend(
         self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, buffer: Any, scale: float
