@@ -38,7 +38,7 @@ def append_quantize(tokens: torch.Tensor, pages: Pages, bounds: Bounds | None = 
         HALF=head_dim // 2,
         WIDTH=triton.next_power_of_2(head_dim // 2),
         ROWS=page_size,
-        num_warps=4,
+        num_warps=4 if head_dim <= 128 else 8,
     )
 
 

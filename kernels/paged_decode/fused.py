@@ -65,7 +65,9 @@ def paged_decode(
         WIDTH=half_width,
         ROWS=max(16, triton.next_power_of_2(group)),
         COLUMNS=page_size,
-        num_warps=4,
+        # Without registers spilled, and within 100 KB of shared memory, also for wide heads.
+        num_warps=4 if head_dim <= 128 else 8,
+        num_stages=3 if head_dim <= 128 else 2,
     )
     output = torch.empty(1, heads, 1, head_dim, dtype=query.dtype, device=query.device)
     lse = torch.empty(1, heads, 1, dtype=torch.float32, device=query.device)

@@ -15,7 +15,7 @@ from lcdoc.bench.subject import Subject
 from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape, kv_bytes
 from lcdoc.engine.heads import HeadSplit
-from lcdoc.engine.memory import MemoryMeter
+from lcdoc.engine.memory import MemoryMeter, release_unused
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.evaluate.report import new_report
 from lcdoc.models import choose_device, choose_dtype, weights_bytes
@@ -72,7 +72,7 @@ class GpuBench:
         for result in run_items(self._items(model), deadline, MemoryMeter(self._device).free_bytes):
             self.results.append(result)
             yield result
-            torch.cuda.empty_cache()
+            release_unused()
         self._complete = True
 
     def report(self) -> dict[str, Any]:
