@@ -13,11 +13,11 @@ from lcdoc.bench.operations import Heads
 from lcdoc.bench.schedule import Deadline, Item, run_items
 from lcdoc.bench.subject import Subject
 from lcdoc.config import ReadSettings
+from lcdoc.engine.profiles import HeadProfile
 from lcdoc.errors import DoesNotFitError, LcdocError, ModelError
 
 CPU = torch.device("cpu")
 TINY = Subject(shape="llama-tiny", device="cpu", dtype="float32")
-SETTINGS = ReadSettings(device="cpu", chunk_tokens=64)
 KV_BYTES_A_TOKEN = 2 * 2 * 2 * 16 * 4  # layers, K and V, KV heads, head dim, float32
 
 
@@ -72,23 +72,37 @@ def test_a_text_is_read_until_the_deadline() -> None:
     assert cut["tokens_read"] == 64
 
 
-@pytest.mark.parametrize("mode", ["exact", "int4"])
-def test_answering_after_a_text_that_was_made_up(mode: str) -> None:
-    model, found = gpu_model(), {}
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    """Of llama-tiny's heads, of which half are in want of the whole text."""
+    path = tmp_path / "tiny.yaml"
+    gates = ((0.1, 0.9), (0.8, 0.2))
+    HeadProfile("llama-tiny", gates, sink_size=64, recent_size=64, source="made up").save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("mode", ["exact", "int4", "duo@50%"])
+def test_answering_after_a_text_that_was_made_up(mode: str, profile: str) -> None:
+    model, found = gpu_model(profile=profile), {}
     model.measure_decode(mode, 500, 1e9, found)
     held = 500 + 1 + 4 * DECODE_TOKENS
-    if mode == "exact":
-        assert found["kv_bytes"] == held * KV_BYTES_A_TOKEN
-    else:
+    if mode == "int4":
         assert found["kv_bytes"] < held * KV_BYTES_A_TOKEN / 2
+    else:
+        streaming = held if mode == "exact" else 128
+        assert found["kv_bytes"] == (held + streaming) * KV_BYTES_A_TOKEN / 2
     weights = sum(weight.nbytes for weight in model.model.parameters())
     assert found["read_bytes"] == weights + found["kv_bytes"]  # the embeddings are the last layer's, too
     assert found["bound_s"] == found["read_bytes"] / 1e9 and found["graph"] == "none"
 
 
-def test_reading_within_a_budget() -> None:
+def test_reading_within_a_budget(profile: str) -> None:
     found: dict = {}
-    gpu_model(weights="int4", mode="stream").measure_budget(300, "1GB", found)
+    lean = gpu_model(profile=profile).with_settings(
+        mode="duo", streaming="75%", kv_dtype="int4", weights="int4"
+    )
+    lean.measure_budget(300, "1GB", found)
+    assert "3 of 4 heads" in found["loss"] and found["kv_bytes"] < 300 * KV_BYTES_A_TOKEN
     assert found["tokens_read"] == 300
     assert 0 < found["predicted_peak_bytes"] <= found["budget_bytes"] == 1_000_000_000
     assert found["peak_bytes"] > 0
