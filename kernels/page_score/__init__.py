@@ -5,6 +5,9 @@ from importlib.util import find_spec
 import torch
 
 from . import naive
+from .naive import block_bounds
+
+__all__ = ["block_bounds", "page_score", "supports"]
 
 
 def page_score(query: torch.Tensor, least: torch.Tensor, most: torch.Tensor) -> torch.Tensor:

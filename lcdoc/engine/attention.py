@@ -112,6 +112,14 @@ def attend_buffer(
     """
     if isinstance(buffer, SinkWindowBuffer):
         return attend_window(query, keys, values, buffer, scale, softcap)
+    if (
+        isinstance(buffer, FullBuffer | PagedBuffer)
+        and buffer.selected is not None
+        and buffer.selected.serves(keys.shape[2], buffer.seen_tokens)
+    ):
+        buffer.append(keys, values)
+        attended = buffer.selected.attended(query, keys, values, buffer)
+        return attend(query, *attended, scale=scale, softcap=softcap)
     if isinstance(buffer, PagedBuffer):
         return _attend_pages(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, EvictingBuffer):

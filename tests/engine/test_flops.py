@@ -43,6 +43,7 @@ RATES = Rates(
     layer_step_s=0.5,
     fetched={},
     sparse=SparseRate(1, 1.0),
+    pages_from_tokens=1,
 )
 
 

@@ -15,7 +15,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-SPECIAL = {"p_lse": "*fp32", "p_shares": "*fp32", "p_scores": "*fp32", "p_lists": "*i32", "p_counts": "*i32", "p_codes": "*u8"}
+SPECIAL = dict.fromkeys(("p_lse", "p_shares", "p_scores"), "*fp32")
+SPECIAL |= {"p_lists": "*i32", "p_counts": "*i32", "p_codes": "*u8"}
 SIZES = {"GROUP": 4, "HEAD_DIM": 128, "WIDTH": 128, "SAMPLES": 8, "ROWS": 64, "COLUMNS": 64, "PAGE": 4}
 for word in sys.argv[1:]:
     operation, name = word.split(".")
