@@ -47,6 +47,9 @@ class SelectedPages:
         self._keys = keys.new_empty(*keys.shape[:2], room, keys.shape[-1])
         self._values = values.new_empty(*values.shape[:2], room, values.shape[-1])
         self._num_bounded = self._num_copied = 0
+        self._chosen = torch.empty(
+            keys.shape[1], 0, dtype=torch.long, device=keys.device
+        )  # [kv_heads, pages]
         self._chosen_at = self._stop = 0  # the copies are of these pages, and of all tokens since up to _stop
 
     def serves(self, num_new: int, seen_tokens: int) -> bool:
@@ -65,6 +68,20 @@ class SelectedPages:
         self.selection.add(self._num_copied, seen)
         return self._keys[:, :, : self._num_copied], self._values[:, :, : self._num_copied]
 
+    def stands(self, seen_tokens: int) -> bool:
+        """Whether the last of so many tokens attended to selected pages."""
+        return self._stop == seen_tokens
+
+    def keys(self) -> Pair:
+        """What it attended to, [1, kv_heads, length, head_dim], and where that stands, [kv_heads, length]."""
+        offsets = torch.arange(PAGE_TOKENS, device=self._chosen.device)
+        in_pages = (SINK_TOKENS + self._chosen[:, :, None] * PAGE_TOKENS + offsets).flatten(1)
+        first = SINK_TOKENS + num_pages(self._chosen_at) * PAGE_TOKENS
+        spans = (0, SINK_TOKENS), (first, self._stop)
+        near = (torch.arange(*span, device=offsets.device).expand(len(in_pages), -1) for span in spans)
+        positions = torch.cat((in_pages, *near), dim=1)
+        return self._keys[:, :, : self._num_copied], positions
+
     def rewind(self, seen_tokens: int) -> None:
         """When the buffer has forgotten all but so many tokens."""
         self._num_bounded = min(self._num_bounded, num_pages(seen_tokens))
@@ -75,9 +92,9 @@ class SelectedPages:
         self._bound(buffer, pages)
         bounds = (bound[:, : pages * PAGE_BLOCKS] for bound in (self._least, self._most))
         scores = page_score(query, *bounds)  # [kv_heads, pages]
-        chosen = scores.topk(self.selection.count(pages), sorted=False).indices
+        self._chosen = scores.topk(self.selection.count(pages), sorted=False).indices
         self._num_copied = 0
-        for some in chosen.split(BLOCK_PAGES, dim=1):
+        for some in self._chosen.split(BLOCK_PAGES, dim=1):
             span = slice(self._num_copied, self._num_copied + some.shape[1] * PAGE_TOKENS)
             buffer.take(some, self._keys[:, :, span], self._values[:, :, span])
             self._num_copied = span.stop

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lcdoc.engine.attention import attend_buffer
+from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.budget import ModelShape, kv_bytes
 from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.cache import KV_BITS
@@ -140,7 +141,7 @@ def test_pages_that_became_full_are_attended_to_at_once() -> None:
     for at in range(600, 900):
         new = keys[:, :, at : at + 1]
         attend_buffer(new, new, new, buffer, 0.125)
-    held, _ = buffer.selected._keys, None
+    held, _ = buffer.selected.keys()
     first = SINK_TOKENS + PAGE_TOKENS
     tail = 600 - SINK_TOKENS - num_pages(601) * PAGE_TOKENS
     assert torch.equal(held[:, :, first : first + tail + 300], keys[:, :, 600 - tail : 900])
@@ -169,3 +170,15 @@ def test_stepping_down_takes_the_selection_along(model_of: Callable, ids: list[i
     reader.step_down(kv_dtype="int8", **form)
     torch.testing.assert_close(decoded(reader), decoded(small), atol=1e-2, rtol=1e-2)
     assert selection.density < 0.5
+
+
+def test_what_is_attended_to_is_traced_where_it_stands(model_of: Callable, ids: list[int]) -> None:
+    model, heads, bounds = model_of("llama"), frozenset({(0, 1), (3, 0), (5, 1)}), [10, 70, 500, 501, 990]
+    rows = []
+    for selection in (AllPages(dense_layers=0), None):
+        reader, trace = opened(model, selection), AttentionTrace(heads, bounds)
+        reader.read(ids)
+        list(reader.decode(lambda logits: 7, (), 8, trace))
+        rows.append(torch.stack(trace.rows(range(LENGTH, LENGTH + 8))))
+    assert rows[0].shape == (8, 4)
+    torch.testing.assert_close(*rows, atol=1e-5, rtol=1e-3)
