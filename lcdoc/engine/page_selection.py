@@ -7,7 +7,7 @@ is spread over everything, see all of it, and so does whatever is read and not d
 
 from math import ceil
 
-from lcdoc.engine.page_layout import num_pages
+from lcdoc.engine.page_layout import PAGE_TOKENS, num_pages
 
 DENSE_LAYERS = 2
 LEAST_PAGES = 32
@@ -42,6 +42,12 @@ class PageSelection:
     def selects(self, pages: int) -> bool:
         """Whether some of so many are left out."""
         return self.count(pages) < pages and pages >= self._from_pages
+
+    def attended_tokens(self, held_tokens: int) -> int:
+        """Of so many, those that a token attends to."""
+        pages = num_pages(held_tokens)
+        left_out = pages - self.count(pages) if self.selects(pages) else 0
+        return held_tokens - left_out * PAGE_TOKENS
 
     def add(self, attended_tokens: int, held_tokens: int) -> None:
         """Counts one token of one layer."""
