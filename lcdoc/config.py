@@ -259,7 +259,12 @@ def _from_file(path: Path) -> dict[str, Choice]:
     for name in content:
         if name not in GROUP_OF:
             raise UsageError(f"{path}: unknown setting {name!r}; allowed: {', '.join(sorted(GROUP_OF))}")
-    return {name: _checked(name, value, str(path)) for name, value in content.items()}
+    return {name: _checked(name, _spoken(name, value), str(path)) for name, value in content.items()}
+
+
+def _spoken(name: str, value: Any) -> Any:
+    """YAML reads a bare on or off as true or false; where these are words of three, they are meant as such."""
+    return ("on" if value else "off") if name == "page_selection" and isinstance(value, bool) else value
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Choice]:

@@ -58,7 +58,7 @@ class PageStore:
         """As `read`, of each head's own pages, [kv_heads, pages]."""
         parts = (self._codes, self._scales, self._least)
         chosen = (
-            torch.stack([head.index_select(0, own) for head, own in zip(part[0], pages, strict=False)])[None]
+            torch.stack([head.index_select(0, own) for head, own in zip(part[0], pages, strict=True)])[None]
             if part.shape[1]
             else part
             for part in parts

@@ -47,10 +47,9 @@ class SelectedPages:
         self._keys = keys.new_empty(*keys.shape[:2], room, keys.shape[-1])
         self._values = values.new_empty(*values.shape[:2], room, values.shape[-1])
         self._num_bounded = self._num_copied = 0
-        self._chosen = torch.empty(
-            keys.shape[1], 0, dtype=torch.long, device=keys.device
-        )  # [kv_heads, pages]
-        self._chosen_at = self._stop = 0  # the copies are of these pages, and of all tokens since up to _stop
+        # The copies are of these pages, [kv_heads, pages], the first tokens, and all since those up to _stop.
+        self._chosen = torch.empty(keys.shape[1], 0, dtype=torch.long, device=keys.device)
+        self._chosen_at = self._stop = 0
 
     def serves(self, num_new: int, seen_tokens: int) -> bool:
         """Whether so many tokens after those seen attend to selected pages."""

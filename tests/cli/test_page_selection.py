@@ -55,7 +55,8 @@ def test_pages_and_rounding_and_the_store_go_together(lcdoc: Run, work: Path, mo
     again = asked(lcdoc, model, *rounded, "--page-selection", "on")
     assert again["receipt"]["tokens_from_store"] > 0.8 * again["receipt"]["tokens_read"]
     assert again["receipt"]["decode_density"] < 0.9 and first["receipt"]["decode_density"] == 1
-    fresh = asked(lcdoc, model, *rounded, "--page-selection", "on", "--store", "off")
+    (work / "lcdoc.yaml").write_text("page_selection: on\n", encoding="utf-8")
+    fresh = asked(lcdoc, model, *rounded, "--store", "off")
     assert fresh["answer"] == again["answer"]
 
 
