@@ -105,6 +105,7 @@ def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
         return replace(_loosened(settings_for(mode.removesuffix(PAGES), settings)), page_selection="on")
     if mode.endswith(SPARSE):
         return replace(_loosened(settings_for(mode.removesuffix(SPARSE), settings)), sparse_prefill=True)
+    settings = replace(settings, sparse_prefill=False, page_selection="off")
     name, _, share = mode.partition("@")
     if name in (DUO, RANDOM):
         return replace(settings, mode="duo", kv_dtype="model", streaming=share or settings.streaming)
