@@ -3,6 +3,11 @@
 Bounds of the keys tell how much a query may at most attend to a page. The best pages of each KV head are attended to,
 and always the first tokens and the last ones; they are chosen anew every few tokens. The first layers, whose attention
 is spread over everything, see all of it, and so does whatever is read and not decoded.
+
+Measured on SmolLM2-135M at 4k of a novel, while it repeats a hidden number: 32 of 59 pages hold all but 1.9% of the
+attention, the best 32 that could be chosen all but 1.0%; 16 pages lose 6.0%, of 3.6%. Each head's own scale (scores
+shifted, or their softmax summed up, over a KV head's queries) or narrower bounds gain a tenth of that at the most, and
+lose more in the worst head. Choosing anew at every token found no needle more.
 """
 
 from math import ceil
