@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from lcdoc.engine.quantize import KEYS_AXIS, PAGE_TOKENS, VALUES_AXIS, PageStore
+from lcdoc.engine.page_layout import PAGE_TOKENS
+from lcdoc.engine.quantize import KEYS_AXIS, VALUES_AXIS, PageStore
 from lcdoc.engine.sparse_prefill import KEY_BLOCK_TOKENS, QUERY_BLOCK_TOKENS, SAMPLE_STRIDE
 from lcdoc.kernels.append_quantize import append_quantize
 from lcdoc.kernels.append_quantize.naive import append_quantize as plain_append_quantize

@@ -6,10 +6,9 @@ outliers stay in their channels, for values per token (KIVI, arXiv 2402.02750).
 
 import torch
 
+from lcdoc.engine.page_layout import PAGE_TOKENS
 from lcdoc.kernels.append_quantize import append_quantize
 from lcdoc.kernels.pages import Pages
-
-PAGE_TOKENS = 64
 
 KEYS_AXIS = 3  # of [1, kv_heads, pages, PAGE_TOKENS, head_dim]: one scale for a channel's 64 tokens
 VALUES_AXIS = 4  # one scale for a token's channels
@@ -46,6 +45,16 @@ class PageStore:
         span = slice(first_page, stop_page)
         codes, scales, least = (tensor[:, :, span] for tensor in (self._codes, self._scales, self._least))
         return Pages(codes, scales, least, self.bits)
+
+    def read_some(self, pages: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """As `read`, of each head's own pages, [kv_heads, pages]."""
+        codes, scales, least = (
+            torch.stack([head.index_select(0, own) for head, own in zip(part[0], pages, strict=True)])[None]
+            if part.shape[1]
+            else part
+            for part in (self._codes, self._scales, self._least)
+        )
+        return Pages(codes, scales, least, self.bits).numbers(dtype).flatten(2, 3)
 
     def pages(self, first_page: int, stop_page: int) -> dict[str, torch.Tensor]:
         """Views of all that is stored of the pages first_page..stop_page-1."""

@@ -10,9 +10,9 @@ import torch
 from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.heads import HeadGroup
-from lcdoc.engine.paged_buffer import SINK_TOKENS, PagedBuffer
+from lcdoc.engine.page_layout import PAGE_TOKENS, SINK_TOKENS, num_pages
+from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.parts import Part
-from lcdoc.engine.quantize import PAGE_TOKENS
 from lcdoc.kernels.attend import attend, merge
 from lcdoc.kernels.paged_decode import paged_decode
 from lcdoc.kernels.pages import Pages
@@ -159,16 +159,22 @@ class StaticStep:
 
 def _takes_next(buffer: Any) -> bool:
     """Whether the buffer's next token goes to one place, and what is held then fills pages as kernels see them."""
-    if isinstance(buffer, PagedBuffer):
-        fits = buffer.seen_tokens >= SINK_TOKENS and not buffer.next_fills_page
-    elif isinstance(buffer, SinkWindowBuffer):
+    if isinstance(buffer, SinkWindowBuffer):
         fits = not buffer.turns_queries and buffer.keys.shape[2] % PAGE_TOKENS == 0
-    elif type(buffer) is FullBuffer:
+    elif isinstance(buffer, PagedBuffer) and _sees_all(buffer):
+        fits = buffer.seen_tokens >= SINK_TOKENS and not buffer.next_fills_page
+    elif type(buffer) is FullBuffer and _sees_all(buffer):
         fits = buffer.seen_tokens < buffer.keys.shape[2] // PAGE_TOKENS * PAGE_TOKENS
     else:
         return False
     key_dim, value_dim = (tensor.shape[-1] for tensor in _tensors(buffer)[:2])
     return fits and key_dim == value_dim <= MAX_HEAD_DIM and key_dim % 2 == 0
+
+
+def _sees_all(buffer: FullBuffer | PagedBuffer) -> bool:
+    """Whether the next token attends to everything, and not to pages that are chosen for it."""
+    selected = buffer.selected
+    return selected is None or not selected.selection.selects(num_pages(buffer.seen_tokens + 1))
 
 
 def _tensors(buffer: Any) -> tuple[torch.Tensor, ...]:

@@ -98,8 +98,10 @@ class Receipt:
     then the answer was written over pages_reread, and every page that was read but isn't among them was left at that.
     tokens_from_store: of the tokens read, those that an earlier reading had stored. prefill_density: of the keys before
     a chunk that retrieval heads could have attended to while the document was read, the share they did; below 1 only
-    with sparse prefill. instructions: text of the documents that reads like an instruction to a model and drew the
-    answer's attention, with the share of its tokens that looked there most.
+    with sparse prefill. decode_density: of the tokens that retrieval heads held whenever they left some out while
+    answers were written, the share they attended to; below 1 only with page selection.
+    instructions: text of the documents that reads like an instruction to a model and drew the answer's attention, with
+    the share of its tokens that looked there most.
     notes: every fallback taken and every approximation, one sentence each.
     """
 
@@ -120,6 +122,7 @@ class Receipt:
     pages_reread: tuple[PageReread, ...] = ()
     tokens_from_store: int = 0
     prefill_density: float = 1.0
+    decode_density: float = 1.0
     instructions: tuple[Passage, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from lcdoc.kernels.append_quantize import BOUND_TOKENS, append_quantize, naive
 
-from lcdoc.engine.quantize import KEYS_AXIS, PAGE_TOKENS, VALUES_AXIS, PageStore
+from lcdoc.engine.page_layout import PAGE_TOKENS
+from lcdoc.engine.quantize import KEYS_AXIS, VALUES_AXIS, PageStore
 
 from .conftest import DEVICE
 

@@ -17,7 +17,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 SPECIAL = {
-    **dict.fromkeys(("p_lse", "p_shares", "p_parts", "p_part_lses"), "*fp32"),
+    **dict.fromkeys(("p_lse", "p_shares", "p_scores", "p_parts", "p_part_lses"), "*fp32"),
     **dict.fromkeys(("p_lists", "p_counts", "p_num_tokens"), "*i32"),
     **dict.fromkeys(("p_key_scales", "p_key_least", "p_value_scales", "p_value_least"), "*fp16"),
     **dict.fromkeys(("p_scales", "p_least"), "*fp16"),
@@ -27,7 +27,7 @@ SPECIAL = {
 SIZES = {
     **dict.fromkeys(("HEAD_DIM", "WIDTH"), 128),
     **dict.fromkeys(("ROWS", "COLUMNS", "HALF", "SPLITS"), 64),
-    **{"GROUP": 4, "SAMPLES": 8, "RUNS": 4, "LISTED": True, "BOUNDED": True},
+    **{"GROUP": 4, "SAMPLES": 8, "RUNS": 4, "PAGE": 4, "LISTED": True, "BOUNDED": True},
 }
 for word in sys.argv[1:]:
     path, *options = word.split()
@@ -57,6 +57,7 @@ KERNELS = {
     "block_score.score_kernel": "with products",
     "block_sparse_prefill.attend_kernel": "with products",
     "compact.compact_kernel": "without",
+    "page_score.score_kernel": "with products",
     "paged_decode.decode_kernel BITS=16 ROWS=16": "with products",
     "paged_decode.decode_kernel BITS=8 ROWS=16": "with products",
     "paged_decode.decode_kernel BITS=4 ROWS=16": "with products",

@@ -7,8 +7,9 @@ from lcdoc.kernels.paged_decode import naive
 
 from lcdoc.engine import attention
 from lcdoc.engine.attention import attend_buffer
+from lcdoc.engine.page_layout import PAGE_TOKENS
 from lcdoc.engine.paged_buffer import PagedBuffer
-from lcdoc.engine.quantize import KEYS_AXIS, PAGE_TOKENS, VALUES_AXIS, PageStore
+from lcdoc.engine.quantize import KEYS_AXIS, VALUES_AXIS, PageStore
 
 from .conftest import DEVICE, assert_close_as_pytorch
 

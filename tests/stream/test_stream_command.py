@@ -12,7 +12,9 @@ import pytest
 
 KILLS = 20 if os.environ.get("THOROUGH") else 3  # with THOROUGH set in the environment
 QUESTION = "Which boat left last?"
-LINES = [f"On day {day} boat {day * 37 % 101} left the harbour for island {day}.\n" for day in range(1, 30 * KILLS)]
+LINES = [
+    f"On day {day} boat {day * 37 % 101} left the harbour for island {day}.\n" for day in range(1, 30 * KILLS)
+]
 OPTIONS = (
     "--device",
     "cpu",
