@@ -1,12 +1,27 @@
 """Several judgements made into one, by the ranks that they give (reciprocal rank fusion)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 # The usual offset: the first few ranks count about alike.
 RANK_OFFSET = 60
 
 ATTENTION_WEIGHT = 1.0
 LEXICAL_WEIGHT = 1.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What each judge gives to each span, for one question."""
+
+    attention: Sequence[float]
+    words: Sequence[float]
+
+    @cached_property
+    def scores(self) -> list[float]:
+        """Of both judges together."""
+        return fuse(self.attention, self.words)
 
 
 def fuse(attention: Sequence[float], lexical: Sequence[float]) -> list[float]:

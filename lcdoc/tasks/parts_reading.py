@@ -12,9 +12,12 @@ from lcdoc.engine.memory import release_unused
 from lcdoc.errors import DocumentError, UsageError
 from lcdoc.fusion.excerpt import choose, excerpt
 from lcdoc.fusion.heads import choose_heads
+from lcdoc.fusion.ranking import Judgement
+from lcdoc.fusion.rivals import rivals, with_neighbours
 from lcdoc.fusion.spans import Span
 from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, PlanSummary
+from lcdoc.tasks.apart import APART_TOKENS, Extract, ask_apart, find_conflict
 from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import with_own_profile
@@ -74,7 +77,8 @@ class PartsReading:
             on_note=on_note,
             store=store,
         )
-        self._scores: dict[str, list[float]] = {}
+        self._judgements: dict[str, Judgement] = {}
+        self._conflicts: dict[str, tuple[Extract, ...]] = {}
         self._paid_s = 0.0  # of the sweeps, what answers have accounted for
         self._load_s = time.perf_counter() - started
 
@@ -132,37 +136,58 @@ class PartsReading:
         chosen = self._chosen(question)
         asked += self._sweep.seconds - before_s  # counted with the sweeps
         release_unused()
-        again = Reading(
-            excerpt(self.documents, chosen),
-            again_settings(self._settings),
-            max_new_tokens=self._max_new_tokens,
-            questions=[question],
-            observer=self._observe_again,
-            on_note=self._on_note,
-            host=self._host,
-            checker=self._checker,
-        )
+        again = self._reading_again(chosen, question, self._max_new_tokens, self._observe_again)
         waited_s = time.perf_counter() - asked
         answer = again.ask(question, sampling, on_text)
         return self._of_all(answer, chosen, again.tokens_total, waited_s)
 
     def _judge(self, questions: Sequence[str]) -> None:
-        self._scores |= zip(questions, self._sweep.scores(questions), strict=True)
+        self._judgements |= zip(questions, self._sweep.judge(questions), strict=True)
 
     def _chosen(self, question: str) -> list[Span]:
         """What is read again: the best spans, as many as have room with what stands between them."""
         if question in self._questions:
             self.read()
-        if question not in self._scores:
+        if question not in self._judgements:
             self._check_length(question)
             self._judge([question])
-        chosen = choose(self._sweep.spans, self._scores[question], self._plan.excerpt_tokens)
+        spans, scores = self._sweep.spans, self._judgements[question].scores
+        if question not in self._conflicts:
+            self._conflicts[question] = self._conflict(question)
+        first = with_neighbours(spans, [extract.span for extract in self._conflicts[question]])
+        chosen = choose(spans, scores, self._plan.excerpt_tokens, first)
         while len(chosen) > 1:
             tokens = tokenize(self._prompt.tokenizer, excerpt(self.documents, chosen))
             if len(tokens.token_ids) <= self._plan.excerpt_tokens:
                 break
             chosen.pop()
         return chosen
+
+    def _conflict(self, question: str) -> tuple[Extract, ...]:
+        """What the best spans answer, each alone, where that differs. Most questions have one best span, and cost
+        nothing here."""
+        near = rivals(self._sweep.spans, self._judgements[question])
+        if not near:
+            return ()
+        extracts = ask_apart(
+            question, near, lambda span: self._reading_again([span], question, APART_TOKENS, silent)
+        )
+        return find_conflict(question, extracts)
+
+    def _reading_again(
+        self, spans: Sequence[Span], question: str, max_new_tokens: int, observer: Observer
+    ) -> Reading:
+        """Of these spans alone, exactly."""
+        return Reading(
+            excerpt(self.documents, spans),
+            again_settings(self._settings),
+            max_new_tokens=max_new_tokens,
+            questions=[question],
+            observer=observer,
+            on_note=self._on_note,
+            host=self._host,
+            checker=self._checker,
+        )
 
     def _check_length(self, question: str) -> None:
         tokens = len(self._prompt.head_ids()) + len(self._prompt.question_ids(question, first=True))
@@ -176,7 +201,16 @@ class PartsReading:
         """The answer over the excerpt, as one over the documents. The first one after a sweep pays for it."""
         parts, steps = self._plan.num_parts, self._sweep.steps
         from_store = self.tokens_from_store
-        receipt = parts_receipt(answer.receipt, self.documents, self.tokens, chosen, parts, steps, from_store)
+        receipt = parts_receipt(
+            answer.receipt,
+            self.documents,
+            self.tokens,
+            chosen,
+            parts,
+            steps,
+            from_store,
+            self._conflicts[answer.question],
+        )
         read_s = self._sweep.seconds + answer.timing.prefill_s
         unpaid_s, self._paid_s = self._sweep.seconds - self._paid_s, self._sweep.seconds
         timing = replace(

@@ -11,7 +11,7 @@ from lcdoc.errors import DoesNotFitError
 from lcdoc.fusion import attention
 from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.part_reader import PartReader
-from lcdoc.fusion.ranking import fuse
+from lcdoc.fusion.ranking import Judgement
 from lcdoc.fusion.spans import Span
 from lcdoc.store.chain import Chain
 from lcdoc.store.store import Store
@@ -63,9 +63,9 @@ class PartsSweep:
     def steps(self) -> tuple[str, ...]:
         return self._plan.steps
 
-    def scores(self, questions: Sequence[str]) -> list[list[float]]:
-        """For each question a score for each span. Where an allocation fails all the same, the part is read again in
-        smaller chunks. Raises DoesNotFitError where that is no help."""
+    def judge(self, questions: Sequence[str]) -> list[Judgement]:
+        """For each question what is thought of each span. Where an allocation fails all the same, the part is read
+        again in smaller chunks. Raises DoesNotFitError where that is no help."""
         started = time.perf_counter()
         self.tokens_read = self.tokens_from_store = self.tokens_stored = 0
         self._report(started, 0)
@@ -75,13 +75,13 @@ class PartsSweep:
             null_mass, *masses = self._read(part, probes, started)
             for scores, mass in zip(paid, masses, strict=True):
                 scores += attention.score(part, mass, null_mass)
-        fused = [
-            fuse(scores, self._words.scores(question))
+        judgements = [
+            Judgement(scores, self._words.scores(question))
             for question, scores in zip(questions, paid, strict=True)
         ]
         self.tokens_swept += self.tokens_read - self.tokens_from_store
         self.seconds += time.perf_counter() - started
-        return fused
+        return judgements
 
     def _read(self, part: list[Span], probes: list[list[int]], started: float) -> list[torch.Tensor]:
         """What each probe attends to in a part."""

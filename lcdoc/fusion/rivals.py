@@ -1,0 +1,33 @@
+"""Spans that may hold another answer: each judge thinks about as much of them as of the best one."""
+
+from collections.abc import Sequence
+
+from lcdoc.fusion.ranking import Judgement
+from lcdoc.fusion.spans import Span
+
+# Of what either judge gives the best span, a rival has at least this share.
+ATTENTION_SHARE, WORDS_SHARE = 0.5, 0.8
+
+# The best span and its rivals are no more than this.
+MAX_RIVALS = 4
+
+
+def rivals(spans: Sequence[Span], judgement: Judgement) -> list[Span]:
+    """The best span and its rivals, best first; empty where it has none, or where nobody finds anything in it."""
+    scores = judgement.scores
+    best, *others = sorted(range(len(spans)), key=scores.__getitem__, reverse=True)
+    found = [
+        other
+        for other in others
+        if scores[other] > 0
+        and judgement.attention[other] >= ATTENTION_SHARE * judgement.attention[best]
+        and judgement.words[other] >= WORDS_SHARE * judgement.words[best]
+    ]
+    return [spans[idx] for idx in (best, *found)][:MAX_RIVALS] if found else []
+
+
+def with_neighbours(spans: Sequence[Span], centres: Sequence[Span]) -> list[Span]:
+    """The centres, then what stands right before and after each of them, in their order; some may come twice."""
+    places = {span.start: idx for idx, span in enumerate(spans)}
+    beside = [places[centre.start] + step for centre in centres for step in (-1, 1)]
+    return [*centres, *(spans[idx] for idx in beside if 0 <= idx < len(spans))]
