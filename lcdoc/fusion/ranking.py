@@ -9,25 +9,31 @@ RANK_OFFSET = 60
 
 ATTENTION_WEIGHT = 1.0
 LEXICAL_WEIGHT = 1.0
+LIKELIHOOD_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What each judge gives to each span, for one question."""
+    """What each judge gives to each span, for one question. likelihood: 0 for spans that it was not asked about."""
 
     attention: Sequence[float]
     words: Sequence[float]
+    likelihood: Sequence[float]
 
     @cached_property
     def scores(self) -> list[float]:
-        """Of both judges together."""
-        return fuse(self.attention, self.words)
+        """Of all judges together."""
+        return fuse(self.attention, self.words, self.likelihood)
 
 
-def fuse(attention: Sequence[float], lexical: Sequence[float]) -> list[float]:
-    """One score for each span, from those that attention and words give it. What a judge finds nothing in, with a score
-    of 0 or less, has nothing from that judge; equal scores share the best of their ranks."""
-    judged = ((ATTENTION_WEIGHT, attention), (LEXICAL_WEIGHT, lexical))
+def fuse(
+    attention: Sequence[float], lexical: Sequence[float], likelihood: Sequence[float] | None = None
+) -> list[float]:
+    """One score for each span, from those that its judges give it. What a judge finds nothing in, with a score of 0 or
+    less, has nothing from that judge; equal scores share the best of their ranks."""
+    judged = [(ATTENTION_WEIGHT, attention), (LEXICAL_WEIGHT, lexical)]
+    if likelihood is not None:
+        judged.append((LIKELIHOOD_WEIGHT, likelihood))
     columns = (
         [weight / (RANK_OFFSET + rank) if rank else 0.0 for rank in ranks_of(scores)]
         for weight, scores in judged

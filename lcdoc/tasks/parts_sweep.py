@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 import torch
 
@@ -10,8 +10,9 @@ from lcdoc.engine.memory import AllocationFailed, release_unused
 from lcdoc.errors import DoesNotFitError
 from lcdoc.fusion import attention
 from lcdoc.fusion.lexical import WordIndex
+from lcdoc.fusion.likelihood import LikelihoodReader
 from lcdoc.fusion.part_reader import PartReader
-from lcdoc.fusion.ranking import Judgement
+from lcdoc.fusion.ranking import Judgement, fuse
 from lcdoc.fusion.spans import Span
 from lcdoc.store.chain import Chain
 from lcdoc.store.store import Store
@@ -42,6 +43,7 @@ class PartsSweep:
         """weights: how they are stored. heads: those whose attention tells. store: each part is kept there by itself,
         and those that are there already are not read again."""
         self._host, self._weights, self._tokens_of_part, self._plan = host, weights, plan.tokens, plan.part
+        self._num_candidates = plan.num_candidates
         self._heads, self._prompt, self._tokens = heads, prompt, tokens
         self._observer, self._on_note = observer, on_note
         self._parts = cut(plan, tokens)
@@ -68,7 +70,7 @@ class PartsSweep:
         again in smaller chunks. Raises DoesNotFitError where that is no help."""
         started = time.perf_counter()
         self.tokens_read = self.tokens_from_store = self.tokens_stored = 0
-        self._report(started, 0)
+        self._report_read(started, 0)
         probes = [self._prompt.plain_ids(text) for text in (attention.NULL_QUESTION, *questions)]
         paid: list[list[float]] = [[] for _ in questions]
         for part in self._parts:
@@ -76,8 +78,8 @@ class PartsSweep:
             for scores, mass in zip(paid, masses, strict=True):
                 scores += attention.score(part, mass, null_mass)
         judgements = [
-            Judgement(scores, self._words.scores(question))
-            for question, scores in zip(questions, paid, strict=True)
+            self._with_likelihood(probe, scores, self._words.scores(question))
+            for question, probe, scores in zip(questions, probes[1:], paid, strict=True)
         ]
         self.tokens_swept += self.tokens_read - self.tokens_from_store
         self.seconds += time.perf_counter() - started
@@ -101,7 +103,7 @@ class PartsSweep:
             if chain is not None:
                 self.tokens_from_store = before[0] + chain.tokens_loaded
                 self.tokens_stored = before[1] + (chain.tokens_stored if before[1] == first else 0)
-            self._report(started, kv_bytes)
+            self._report_read(started, kv_bytes)
 
         while True:
             try:
@@ -113,6 +115,43 @@ class PartsSweep:
                 self.tokens_from_store, self.tokens_stored = before
             self._step_down()
             chain = self._chain(part)
+
+    def _with_likelihood(
+        self, probe: list[int], attention: Sequence[float], words: Sequence[float]
+    ) -> Judgement:
+        """The best spans by attention and words are read once more, each by itself, for how likely they make the
+        question. probe: its token ids."""
+        first = fuse(attention, words)
+        ranked = sorted(range(len(first)), key=first.__getitem__, reverse=True)[: self._num_candidates]
+        candidates = [idx for idx in ranked if first[idx] > 0]
+        likelihood = [0.0] * len(first)
+        for idx, score in zip(candidates, self._likelihood(probe, candidates), strict=True):
+            likelihood[idx] = score
+        return Judgement(attention, words, likelihood)
+
+    def _likelihood(self, probe: list[int], candidates: Sequence[int]) -> list[float]:
+        if not candidates:
+            return []
+        started = time.perf_counter()
+        spans = [
+            self._tokens.token_ids[span.start : span.stop] for span in (self.spans[i] for i in candidates)
+        ]
+        done = list(accumulate(map(len, spans)))
+
+        def on_span(num_spans: int, kv_bytes: int) -> None:
+            self._report("judge", done[num_spans - 1], done[-1], done[num_spans - 1], started, kv_bytes)
+
+        while True:
+            model = self._host.load(self._weights, self._plan.rung.offloaded_layers)
+            reader = LikelihoodReader(model, self._prompt.head_ids(), self._prompt.between_ids())
+            try:
+                scores = reader.scores(spans, probe, self._plan.rung.chunk_tokens, on_span)
+            except AllocationFailed:
+                pass
+            else:
+                self.tokens_swept += done[-1]
+                return scores
+            self._step_down()
 
     def _chain(self, part: list[Span]) -> Chain | None:
         """What keeps the part, and whatever stands around it."""
@@ -136,13 +175,15 @@ class PartsSweep:
         self._on_note(plan.steps[-1])
         release_unused()
 
-    def _report(self, started: float, kv_bytes: int) -> None:
+    def _report_read(self, started: float, kv_bytes: int) -> None:
+        fresh = self.tokens_read - self.tokens_from_store
+        self._report("read", self.tokens_read, len(self._tokens.token_ids), fresh, started, kv_bytes)
+
+    def _report(self, phase: str, done: int, total: int, fresh: int, started: float, kv_bytes: int) -> None:
+        """fresh: of the tokens done, those that took time."""
         elapsed = time.perf_counter() - started
-        rate = (self.tokens_read - self.tokens_from_store) / elapsed if elapsed else 0.0
-        done, total = self.tokens_read, len(self._tokens.token_ids)
-        memory_bytes = self._host.meter.now_bytes()
-        budget_bytes = self._plan.budget_bytes
-        progress = Progress(
-            "read", done, total, rate, kv_bytes, memory_bytes, budget_bytes, self.tokens_stored
+        rate = fresh / elapsed if elapsed else 0.0
+        memory_bytes, budget_bytes = self._host.meter.now_bytes(), self._plan.budget_bytes
+        self._observer(
+            Progress(phase, done, total, rate, kv_bytes, memory_bytes, budget_bytes, self.tokens_stored)
         )
-        self._observer(progress)
