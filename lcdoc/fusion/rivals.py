@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from lcdoc.fusion.ranking import Judgement
 from lcdoc.fusion.spans import Span
 
-# Of what either judge gives the best span, a rival has at least this share.
-ATTENTION_SHARE, WORDS_SHARE = 0.5, 0.8
+# Of what each judge gives the best span, a rival has at least this share. Spans of a novel with one sentence of two
+# values have 0.59, 0.51 and 0.84 or more of each other, spans without it no more than 0.24, 0.27 and 0.04.
+ATTENTION_SHARE, WORDS_SHARE, LIKELIHOOD_SHARE = 0.5, 0.5, 0.8
 
 # The best span and its rivals are no more than this.
 MAX_RIVALS = 4
@@ -22,6 +23,7 @@ def rivals(spans: Sequence[Span], judgement: Judgement) -> list[Span]:
         if scores[other] > 0
         and judgement.attention[other] >= ATTENTION_SHARE * judgement.attention[best]
         and judgement.words[other] >= WORDS_SHARE * judgement.words[best]
+        and judgement.likelihood[other] >= LIKELIHOOD_SHARE * judgement.likelihood[best]
     ]
     return [spans[idx] for idx in (best, *found)][:MAX_RIVALS] if found else []
 

@@ -12,6 +12,7 @@ from lcdoc.engine.calibration import Calibration
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.fusion.likelihood import num_candidates
 from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.own_profile import with_own_profile
@@ -177,7 +178,7 @@ def _seconds(
         if each is None or last is None or alone is None:
             return None
         times = need.document_tokens / parts.tokens
-        judged = min(parts.num_candidates, need.document_tokens // parts.span_tokens)
+        judged = num_candidates(need.document_tokens // parts.span_tokens) if parts.likelihood_bytes else 0
         prefill_s = each.prefill_s * times + alone.prefill_s * judged + last.prefill_s
         return Seconds(prefill_s, last.answer_s)
     reading_bytes = rung.peak_bytes - place.base_bytes

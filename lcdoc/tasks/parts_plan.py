@@ -9,7 +9,6 @@ from lcdoc.engine.attention_mass import watching_bytes
 from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.engine.reader import score_bytes
 from lcdoc.errors import DoesNotFitError, UsageError
-from lcdoc.fusion.likelihood import NUM_CANDIDATES
 from lcdoc.fusion.parts import cut_parts
 from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
 from lcdoc.tasks.answer import PlanSummary
@@ -39,9 +38,8 @@ MakePlan = Callable[[ReadSettings, Need], Plan]
 class PartsPlan:
     """part: how one part is read, exactly, and again: how what bears on a question is read once more. num_parts:
     counted where the text is known, else the least there can be. tokens: the most of the document in a part.
-    watching_bytes: what is taken on top to see what a question attends to. num_candidates: so many of the best spans
-    are judged by how likely they make a question, each by itself, which takes likelihood_bytes on top; 0 where the
-    budget has no room for that."""
+    watching_bytes: what is taken on top to see what a question attends to. likelihood_bytes: likewise, to see how
+    likely spans make a question; 0 where the budget has no room, and that is not looked at."""
 
     part: Plan
     again: Plan
@@ -49,13 +47,12 @@ class PartsPlan:
     tokens: int
     excerpt_tokens: int
     watching_bytes: int
-    num_candidates: int
     likelihood_bytes: int
 
     @property
     def loss(self) -> str:
         """What is given up, in words."""
-        by = "" if self.num_candidates else ", judged without its likelihood, for which there is no memory"
+        by = "" if self.likelihood_bytes else ", judged without its likelihood, for which there is no memory"
         return (
             f"read in {self.num_parts} parts; each answer sees no more than {self.excerpt_tokens:,} tokens of them "
             f"together, those that bear on its question most{by}"
@@ -155,10 +152,9 @@ def plan_parts(
             )
     watching = _watching_bytes(shape, part_tokens)
     likelihood = score_bytes(need.prompt_tokens, shape.vocab_size, shape.dtype.itemsize)
-    candidates = NUM_CANDIDATES
     if again.rung.peak_bytes + likelihood > again.budget_bytes:
-        candidates = likelihood = 0
-    plan = PartsPlan(part, again, 0, part_tokens, excerpt_tokens, watching, candidates, likelihood)
+        likelihood = 0
+    plan = PartsPlan(part, again, 0, part_tokens, excerpt_tokens, watching, likelihood)
     num_parts = -(-need.document_tokens // part_tokens)
     if tokens is not None:
         num_parts = len(cut(plan, tokens))

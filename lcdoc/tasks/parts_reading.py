@@ -117,6 +117,26 @@ class PartsReading:
         """What the process has to stay under."""
         return self._plan.part.budget_bytes
 
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The passages of the documents that are judged."""
+        return self._sweep.spans
+
+    @property
+    def sweep_s(self) -> float:
+        """What reading the parts and judging the passages took."""
+        return self._sweep.seconds
+
+    def judge(self, question: str) -> Judgement:
+        """What is thought of each passage. Reads all parts where that was not done with this question. Raises
+        UsageError for one that is longer than those known."""
+        if question in self._questions:
+            self.read()
+        if question not in self._judgements:
+            self._check_length(question)
+            self._judge([question])
+        return self._judgements[question]
+
     def read(self) -> None:
         """Reads all parts, once; where no question is known, only to store them. An interrupt leaves tokens_read at the
         chunks that were finished. Raises DoesNotFitError where memory is refused even to the smallest chunks."""
@@ -146,12 +166,7 @@ class PartsReading:
 
     def _chosen(self, question: str) -> list[Span]:
         """What is read again: the best spans, as many as have room with what stands between them."""
-        if question in self._questions:
-            self.read()
-        if question not in self._judgements:
-            self._check_length(question)
-            self._judge([question])
-        spans, scores = self._sweep.spans, self._judgements[question].scores
+        spans, scores = self._sweep.spans, self.judge(question).scores
         if question not in self._conflicts:
             self._conflicts[question] = self._conflict(question)
         first = with_neighbours(spans, [extract.span for extract in self._conflicts[question]])

@@ -10,7 +10,7 @@ from lcdoc.engine.memory import AllocationFailed, release_unused
 from lcdoc.errors import DoesNotFitError
 from lcdoc.fusion import attention
 from lcdoc.fusion.lexical import WordIndex
-from lcdoc.fusion.likelihood import LikelihoodReader
+from lcdoc.fusion.likelihood import LikelihoodReader, num_candidates
 from lcdoc.fusion.part_reader import PartReader
 from lcdoc.fusion.ranking import Judgement, fuse
 from lcdoc.fusion.spans import Span
@@ -43,11 +43,11 @@ class PartsSweep:
         """weights: how they are stored. heads: those whose attention tells. store: each part is kept there by itself,
         and those that are there already are not read again."""
         self._host, self._weights, self._tokens_of_part, self._plan = host, weights, plan.tokens, plan.part
-        self._num_candidates = plan.num_candidates
         self._heads, self._prompt, self._tokens = heads, prompt, tokens
         self._observer, self._on_note = observer, on_note
         self._parts = cut(plan, tokens)
         self.spans = list(chain.from_iterable(self._parts))
+        self._num_candidates = num_candidates(len(self.spans)) if plan.likelihood_bytes else 0
         self._words = WordIndex([span.text for span in self.spans])
         self.tokens_read = self.tokens_swept = 0
         self.tokens_from_store = self.tokens_stored = 0  # of those read

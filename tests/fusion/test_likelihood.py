@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lcdoc.engine.attention import register
-from lcdoc.fusion.likelihood import LikelihoodReader
+from lcdoc.fusion.likelihood import LikelihoodReader, num_candidates
 from lcdoc.fusion.ranking import Judgement, fuse
 
 HEAD, BETWEEN, QUESTION = [3, 4, 5, 6], [7, 8, 9], [20, 21, 22, 23]
@@ -52,3 +52,7 @@ def test_what_makes_the_question_likelier_goes_before_what_only_shares_its_words
     assert max(range(3), key=judgement.scores.__getitem__) == 2
     unasked = Judgement([0.3, 0.2, 0.1], [3.0, 2.0, 2.0], [0.0, 0.0, 0.0])
     assert unasked.scores == fuse([0.3, 0.2, 0.1], [3.0, 2.0, 2.0])
+
+
+def test_a_quarter_of_the_spans_is_judged_within_bounds():
+    assert [num_candidates(spans) for spans in (0, 5, 40, 60, 96, 4000)] == [0, 5, 12, 15, 24, 24]

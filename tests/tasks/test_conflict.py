@@ -4,10 +4,15 @@ import json
 import re
 
 import pytest
+from transformers import AutoTokenizer
 
 from lcdoc.citations.disagreement import Finding, disagree
+from lcdoc.documents.document import Document, Page
+from lcdoc.fusion.likelihood import LikelihoodReader
+from lcdoc.fusion.spans import cut_spans
 from lcdoc.tasks import parts_reading
-from lcdoc.tasks.apart import Extract
+from lcdoc.tasks.apart import Extract, find_conflict
+from lcdoc.tokens import tokenize
 
 WINDOW = 1024
 SENTENCE = "The ice lay all around the ship, and the men waited for the wind.\n"
@@ -23,7 +28,7 @@ def tiny(write_tiny_model):
 
 @pytest.fixture
 def said(monkeypatch):
-    """What the model, which is a random one, says of each passage alone: its first number, or what is put here."""
+    """What the model, which is a random one, says of each passage alone: its first number. Words alone judge."""
     answers = {}
 
     def ask_apart(question, spans, open_reading):
@@ -39,7 +44,8 @@ def said(monkeypatch):
         ]
 
     asked = answers["asked"] = []
-    monkeypatch.setattr(parts_reading, "choose_heads", lambda *given: frozenset())  # words alone judge
+    monkeypatch.setattr(parts_reading, "choose_heads", lambda *given: frozenset())
+    monkeypatch.setattr(LikelihoodReader, "scores", lambda self, spans, *given: [1.0] * len(spans))
     monkeypatch.setattr(parts_reading, "ask_apart", ask_apart)
     return answers
 
@@ -104,3 +110,20 @@ def test_a_question_with_one_passage_costs_nothing(ask, said):
 def test_figures_and_names_that_only_one_source_has_contradict(question, one, other, against):
     assert disagree(question, Finding(*one), Finding(*other)) == against
     assert disagree(question, Finding(*other), Finding(*one)) == against
+
+
+@pytest.mark.parametrize(
+    "probabilities,found",
+    [((0.9, 0.8), 2), ((0.7, 0.9), 2), ((0.9, 0.6), 0), ((0.6, 0.9), 0), ((0.6, 0.6), 0), ((0.99, 0.7), 0)],
+)
+def test_an_answer_that_is_less_likely_is_no_evidence(spans, probabilities, found):
+    answers = ("It weighs 4711 pounds.", "It weighs 5822 pounds.")
+    extracts = [Extract(*one) for one in zip(spans, answers, probabilities, strict=True)]
+    assert len(find_conflict(QUESTION, extracts)) == found
+
+
+@pytest.fixture(scope="module")
+def spans(tiny):
+    pages = (Page(number, str(number), text) for number, text in enumerate((FACT, OTHER), start=1))
+    document = Document("copper.pdf", "pdf", "page", tuple(pages), 2)
+    return cut_spans(tokenize(AutoTokenizer.from_pretrained(tiny), [document]), 250)

@@ -8,7 +8,7 @@ from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document, Page
 from lcdoc.engine.memory import AllocationFailed
 from lcdoc.fusion import likelihood
-from lcdoc.fusion.likelihood import NUM_CANDIDATES, LikelihoodReader
+from lcdoc.fusion.likelihood import LEAST_CANDIDATES, LikelihoodReader
 from lcdoc.tasks.opening import open_reading
 from lcdoc.tasks.parts_reading import PartsReading
 
@@ -26,8 +26,8 @@ def tiny(write_tiny_model):
 @pytest.fixture(scope="module")
 def book():
     """More pages than are judged so."""
-    pages = (Page(number, f"p{number}", SENTENCE * 5) for number in range(1, NUM_CANDIDATES + 7))
-    return Document("book.pdf", "pdf", "page", tuple(pages), NUM_CANDIDATES + 6)
+    pages = (Page(number, f"p{number}", SENTENCE * 5) for number in range(1, LEAST_CANDIDATES + 7))
+    return Document("book.pdf", "pdf", "page", tuple(pages), LEAST_CANDIDATES + 6)
 
 
 def open_book(tiny, book, **changes):
@@ -48,7 +48,7 @@ def test_a_span_that_leads_to_the_question_is_read_again_first(tiny, book, monke
     reading = open_book(tiny, book)
     [judgement] = reading._sweep.judge([QUESTION])
     [candidates] = asked
-    assert len(candidates) == NUM_CANDIDATES < len(reading._sweep.spans)
+    assert len(candidates) == LEAST_CANDIDATES < len(reading._sweep.spans)
     [favourite] = [idx for idx, score in enumerate(judgement.likelihood) if score > 0]
     span = reading._sweep.spans[favourite]
     assert reading.tokens.token_ids[span.start : span.stop] == candidates[-1]
@@ -64,7 +64,7 @@ def test_judging_is_told_while_it_happens_and_timed(tiny, book):
     reading = open_book(tiny, book, observer=heard.append)
     timing = reading.ask(QUESTION, SAMPLING, lambda text: None).timing
     judged = [progress for progress in heard if progress.phase == "judge"]
-    assert len(judged) == NUM_CANDIDATES
+    assert len(judged) == LEAST_CANDIDATES
     assert judged[-1].tokens_done == judged[-1].tokens_total and judged[-1].kv_bytes > 0
     phases = [progress.phase for progress in heard]
     assert phases.index("read") < phases.index("judge") < phases.index("reread")
@@ -91,7 +91,7 @@ def test_refused_memory_makes_the_chunks_smaller(tiny, book, monkeypatch):
 
 def test_without_memory_for_it_the_others_judge_alone(tiny, book, monkeypatch):
     reading = open_book(tiny, book)
-    plan = replace(reading._plan, num_candidates=0, likelihood_bytes=0)
+    plan = replace(reading._plan, likelihood_bytes=0)
     assert "judged without its likelihood" in plan.loss and plan.peak_bytes <= reading._plan.peak_bytes
     monkeypatch.setattr("lcdoc.tasks.parts_reading.plan_parts", lambda *args: plan)
     monkeypatch.setattr(LikelihoodReader, "scores", lambda *args: pytest.fail("judged"))
