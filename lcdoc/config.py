@@ -119,12 +119,14 @@ class ReadSettings:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is written; temperature 0 always takes the likeliest token."""
+    """How an answer is written; temperature 0 always takes the likeliest token. break_circles: an answer that says the
+    same over and over is led out of that, or ended."""
 
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    break_circles: bool = True
 
     def __post_init__(self) -> None:
         _check_types(self)

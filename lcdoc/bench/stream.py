@@ -15,6 +15,8 @@ from lcdoc.evaluate.haystack import Haystack
 from lcdoc.evaluate.report import new_report
 from lcdoc.fusion.heads import choose_heads
 from lcdoc.models import load_tokenizer, resolve
+from lcdoc.tasks.own_profile import with_own_profile
+from lcdoc.tasks.plan import profile_for
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.stream.opening import StreamWish, choose_sizes, make_stream
 from lcdoc.tasks.stream.stream import Stream
@@ -54,7 +56,7 @@ class StreamBench:
             raise UsageError(f"the tokens must be {TENTHS} or more, not {num_tokens}")
         self._num_tokens, self._every_tokens = num_tokens, every_tokens
         self._model = model = subject.load()
-        tokenizer = load_tokenizer(resolve(subject.model))
+        tokenizer = load_tokenizer(subject.files or resolve(None))
         vocab_size = model.config.get_text_config().vocab_size
         if len(tokenizer) > vocab_size:
             raise UsageError(
@@ -64,7 +66,8 @@ class StreamBench:
         sampling = Sampling(max_new_tokens=64)
         sizes = choose_sizes(model.config, tokenizer, settings, wish, sampling)
         shape = ModelShape.from_config(model.config, 0, model.dtype)
-        heads = choose_heads(None, shape.num_kv_heads, shape.windows)
+        profile = profile_for(with_own_profile(settings, subject.files), shape)
+        heads = choose_heads(profile, shape.num_kv_heads, shape.windows)
         self._stream: Stream = make_stream(model, tokenizer, heads, sizes, wish, sampling)
         self._books = [Haystack.open(name, tokenizer) for name in books]
         self._head = new_report("bench stream", subject.name, subject.device, subject.dtype) | {

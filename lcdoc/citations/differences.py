@@ -8,9 +8,11 @@ from lcdoc.citations.normal_text import NormalText
 from lcdoc.citations.source_text import Place
 from lcdoc.documents.document import Document
 
-# A sentence's end, or that of a paragraph, an item or a row.
+HEADING = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+# A sentence's end, which a heading's number is none, or that of a paragraph, an item or a row.
 ENDS = re.compile(
-    r"(?<=[.!?])\s+(?=[\"'\u201c\u2018(\[]*[A-Z\u00c0-\u00de0-9])|\n\s*\n|\n(?=\s*(?:[-*\u2022]|\d+[.)])\s)"
+    r"(?<=[.!?])(?<!# \d\.)(?<!# \d\d\.)\s+"
+    r"(?=[\"'\u201c\u2018(\[]*[A-Z\u00c0-\u00de0-9])|\n\s*\n|\n(?=\s*(?:[-*\u2022]|\d+[.)])\s)"
 )
 # Of 100: sentences less alike than this are two, not one that was changed.
 MIN_ALIKE = 55
@@ -54,7 +56,7 @@ def differences(before: Document, after: Document) -> list[Difference]:
 
 def _statements(document: Document) -> Iterator[Statement]:
     for page in document.pages:
-        for piece in ENDS.split(page.text):
+        for piece in ENDS.split(HEADING.sub(r"\n\g<0>\n", page.text)):
             words = " ".join(piece.split())
             chars = NormalText(words).chars
             if any(char.isalnum() for char in chars):

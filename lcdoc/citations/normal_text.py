@@ -6,8 +6,9 @@ from bisect import bisect_left
 from functools import lru_cache
 
 CJK = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-# A footnote mark ("[12]"), a letter of a script without spaces, a word, or one other character; "_" is none of them.
-TOKEN = re.compile(rf"\[\d{{1,3}}\]|[{CJK}]|[^\W_{CJK}]+|[^\w\s]")
+# A footnote mark ("[12]", or "12The" where its note begins), a letter of a script without spaces, a word, or one other
+# character; "_" is none of them.
+TOKEN = re.compile(rf"\[\d{{1,3}}\]|[{CJK}]|\d+(?=[A-Z][a-z])|[^\W_{CJK}]+|[^\w\s]")
 # Two characters before a token and two of it: it is the end of a number, or the sign within one.
 WITHIN_NUMBER = re.compile(r"\d[.,]\d|.?\d[.,]\d")
 DASHES = "\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d-"
@@ -38,7 +39,8 @@ class NormalText:
                 normal = _normal(token)
                 end, last = before
                 if normal and normal[0].isdigit() and last.isdigit() and match.start() > end:
-                    normal = f" {normal}"
+                    pieces.append(" ")
+                    position += 1
             if normal:
                 self._starts.append(position)
                 self._spans.append(match.span())
@@ -69,8 +71,10 @@ class NormalText:
         return self._starts[bisect_left(self._spans, (offset, 0))]
 
     def _token_at(self, position: int) -> int | None:
+        """Its index, also for a position in front of the space before it."""
         index = bisect_left(self._starts, position)
-        return index if self._starts[index] == position else None
+        start = self._starts[index]
+        return index if start == position or self.chars[position:start] == " " else None
 
     def _is_within_number(self, index: int | None) -> bool:
         """Whether "1,234.5" goes on over the beginning of a token."""

@@ -47,7 +47,8 @@ def ask(request: Request) -> int:
         with interruptible():
             documents = parse(request.documents, request.pages, request.password, display)
             writer = _writer(request)
-            reading = _load(request, documents, _both(display, writer), display)
+            observer = _both(display, writer)
+            reading = load(documents, request.questions, request.settings, observer, display)
             display.say(plan_line(reading.plan, reading.budget_bytes))
             if reading.not_stored:
                 display.say(f"not stored: {reading.not_stored}")
@@ -111,10 +112,16 @@ def _both(display: Display, writer: Writer) -> Observer:
     return observe
 
 
-def _load(request: Request, documents: list[Document], observer: Observer, display: Display) -> "AnyReading":
+def load(
+    documents: list[Document],
+    questions: list[str],
+    settings: Settings,
+    observer: Observer,
+    display: Display,
+) -> "AnyReading":
+    """The model, ready to read the documents. questions: those that will be asked, as far as they are known."""
     from lcdoc.cli.models import require_model
 
-    settings = request.settings
     require_model(settings.read.model, display)
     display(Progress("load", 0, 0, 0.0, 0, 0))
     from lcdoc.tasks.opening import open_reading
@@ -124,7 +131,7 @@ def _load(request: Request, documents: list[Document], observer: Observer, displ
         documents,
         settings.read,
         max_new_tokens=settings.sampling.max_new_tokens,
-        questions=request.questions,
+        questions=questions,
         observer=observer,
         on_note=display.say,
         store=open_store(settings.storing),
@@ -179,3 +186,6 @@ def say_how_it_ended(answer: Answer, display: Display) -> None:
         display.say("the answer was cut at its length limit; --max-new-tokens allows more")
     elif answer.finish_reason == "repetition":
         display.say("the answer went in a circle and was stopped")
+    if answer.circles_broken:
+        times = count(answer.circles_broken, "time")
+        display.say(f"the answer said a phrase over and over and was led out of that {times}")

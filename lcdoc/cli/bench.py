@@ -13,10 +13,11 @@ from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.measures import bytes_text
 from lcdoc.cli.reading import weighed_reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
-from lcdoc.config import Settings
+from lcdoc.config import ReadSettings, Settings
 
 if TYPE_CHECKING:
     from lcdoc.bench.comparison import Comparison
+    from lcdoc.bench.subject import Subject
 
 STOCK = "stock"
 WHATS = {
@@ -25,7 +26,10 @@ WHATS = {
     "memory": "Measure peak memory, each mode beside stock transformers.",
 }
 Shape = Annotated[
-    str | None, typer.Option(help="Random weights of this shape: llama-tiny, smollm2-135m or llama-3-8b.")
+    str | None,
+    typer.Option(
+        help="Random weights of this shape: llama-tiny, smollm2-135m, smollm2-2-layers or llama-3-8b."
+    ),
 ]
 ModelConfig = Annotated[
     str | None, typer.Option(metavar="FILE", help="Random weights, shaped by this config.json.")
@@ -60,14 +64,11 @@ def bench_command(what: str) -> Callable[..., int]:
     ) -> int:
         display = open_display(settings.appearance)
         from lcdoc.bench.run import Bench
-        from lcdoc.bench.subject import Subject
         from lcdoc.bench.turns import Turns
         from lcdoc.evaluate.report import write_report
 
         read = settings.read
-        if model is None and shape is None and model_config is None:
-            model = read.model
-        subject = Subject(model, shape, model_config, read.device, read.dtype)
+        subject = subject_of(read, model, shape, model_config)
         turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
         comparisons: list[Comparison] = []
         try:
@@ -91,6 +92,17 @@ def bench_command(what: str) -> Callable[..., int]:
         return 0
 
     return command
+
+
+def subject_of(
+    read: ReadSettings, model: str | None, shape: str | None, model_config: str | None
+) -> "Subject":
+    """What is measured: the model of the settings, where the command names none."""
+    from lcdoc.bench.subject import Subject
+
+    if model is None and shape is None and model_config is None:
+        model = read.model
+    return Subject(model, shape, model_config, read.device, read.dtype)
 
 
 def _line(what: str, comparison: "Comparison") -> str:

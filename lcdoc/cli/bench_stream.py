@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lcdoc.cli import options
-from lcdoc.cli.bench import ModelConfig, ResultFile, Shape
+from lcdoc.cli.bench import ModelConfig, ResultFile, Shape, subject_of
 from lcdoc.cli.display import open_display
 from lcdoc.cli.evaluate import Books
 from lcdoc.cli.exits import INTERRUPTED, interruptible
@@ -38,14 +38,11 @@ def bench_stream_command(
     """Measure memory and reading speed of `lcdoc stream`, by tenth of a long text."""
     display = open_display(settings.appearance)
     from lcdoc.bench.stream import StreamBench
-    from lcdoc.bench.subject import Subject
     from lcdoc.evaluate.report import write_report
     from lcdoc.tasks.stream.opening import StreamWish
 
     read = settings.read
-    if model is None and shape is None and model_config is None:
-        model = read.model
-    subject = Subject(model, shape, model_config, read.device, read.dtype)
+    subject = subject_of(read, model, shape, model_config)
     bench: StreamBench | None = None
     try:
         with interruptible():

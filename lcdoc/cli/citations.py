@@ -65,7 +65,7 @@ def citations_command(
     columns = ["threshold", "own cited", "right page", "dictated cited", "right page"]
     print_table("citations by attention, of right answers", columns, rows)
     typer.echo(f"lowest threshold with enough right pages: {total['threshold']}")
-    typer.echo(f"verified quotes on the right page: {total['quotes_right']}/{total['quotes']}")
+    typer.echo(f"verified quotes that stand on the page named: {total['quotes_right']}/{total['quotes']}")
     return 0
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lcdoc.cli import options
-from lcdoc.cli.display import Display, open_display
+from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED, interruptible
 from lcdoc.cli.footnotes import footnotes, passage_lines
 from lcdoc.cli.measures import count
@@ -14,11 +14,8 @@ from lcdoc.cli.sanitize import clean
 from lcdoc.cli.totals import plan_line, totals_line
 from lcdoc.config import Settings
 from lcdoc.errors import UsageError
-from lcdoc.tasks.progress import Progress
 
 if TYPE_CHECKING:
-    from lcdoc.documents.document import Document
-    from lcdoc.tasks.answer import Answer
     from lcdoc.tasks.comparison import Change, Comparison
 
 QUESTION = "What changed from the first document to the second?"
@@ -44,7 +41,7 @@ def diff_command(
     Both are read by the model, as by `ask`. What differs is also found without it, sentence by sentence: one that was
     only moved or set in other type is no change. Those that share most words with the question come first.
     """
-    from lcdoc.cli.ask import parse
+    from lcdoc.cli.ask import load, parse
     from lcdoc.cli.output import json_text
     from lcdoc.cli.questions import checked_questions
     from lcdoc.tasks.comparison import Comparison, changes
@@ -57,7 +54,11 @@ def diff_command(
         with interruptible():
             documents = parse([before, after], pages, password, display)
             found = changes(documents[0], documents[1], question)
-            answer = _ask(documents, question, settings, display) if found else None
+            answer = None
+            if found:
+                reading = load(documents, [question], settings, display, display)
+                display.say(plan_line(reading.plan, reading.budget_bytes))
+                answer = reading.ask(question, settings.sampling, lambda piece: None)
     except KeyboardInterrupt:
         display.clear()
         display.say("interrupted")
@@ -73,28 +74,6 @@ def diff_command(
         display.say(totals_line([answer]))
         return INTERRUPTED if answer.finish_reason == "interrupted" else 0
     return 0
-
-
-def _ask(documents: list["Document"], question: str, settings: Settings, display: Display) -> "Answer":
-    from lcdoc.cli.models import require_model
-
-    require_model(settings.read.model, display)
-    display(Progress("load", 0, 0, 0.0, 0, 0))
-    from lcdoc.tasks.opening import open_reading
-    from lcdoc.tasks.storing import open_store
-
-    reading = open_reading(
-        documents,
-        settings.read,
-        max_new_tokens=settings.sampling.max_new_tokens,
-        questions=[question],
-        observer=display,
-        on_note=display.say,
-        store=open_store(settings.storing),
-    )
-    display.say(plan_line(reading.plan, reading.budget_bytes))
-    reading.read()
-    return reading.ask(question, settings.sampling, lambda piece: None)
 
 
 def _print(comparison: "Comparison") -> None:

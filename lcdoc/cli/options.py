@@ -113,6 +113,14 @@ MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in token
 Temperature = Annotated[float | None, typer.Option(help="0 always takes the likeliest token.")]
 TopP = Annotated[float | None, typer.Option(help="Share of the likeliest tokens to draw from.")]
 Seed = Annotated[int | None, typer.Option(help="Start of the random draws.")]
+BreakCircles = Annotated[
+    str | None,  # which becomes a bool
+    typer.Option(
+        callback=_on_or_off,
+        metavar="on|off",
+        help="Lead an answer that says the same phrase over and over out of that, or end it.",
+    ),
+]
 Tokens = Annotated[
     str | None,
     typer.Option(

@@ -41,7 +41,13 @@ DOCUMENT_READING = [
     *CHUNKS,
     *_parameters(None, max_new_tokens=options.MaxNewTokens),
 ]
-SAMPLING = _parameters(None, temperature=options.Temperature, top_p=options.TopP, seed=options.Seed)
+SAMPLING = _parameters(
+    None,
+    temperature=options.Temperature,
+    top_p=options.TopP,
+    seed=options.Seed,
+    break_circles=options.BreakCircles,
+)
 STORING = _parameters(None, store=options.Store, max_size=options.MaxSize)
 # Of a command's own options, those of what it prints; they come behind all others.
 PRINTING = ("no_cite", "strict", "markdown", "json", "jsonl")

@@ -4,6 +4,7 @@ import io
 import lzma
 import zipfile
 import zlib
+from xml.etree import ElementTree
 
 from lcdoc.documents.limits import MEBIBYTE, Limits
 from lcdoc.errors import DocumentError
@@ -19,6 +20,8 @@ _BROKEN = (
     OSError,
     ValueError,
 )
+# What ElementTree raises for damage; LookupError is for an encoding that nobody knows.
+_NO_XML = (ElementTree.ParseError, ValueError, LookupError)
 
 
 class Archive:
@@ -62,6 +65,13 @@ class Archive:
                 f"{self._source}: {name} defines XML entities; none are needed, export it anew"
             )
         return data
+
+    def read_xml(self, name: str) -> ElementTree.Element:
+        """Its root; raises DocumentError where it is damaged, and as read_markup does."""
+        try:
+            return ElementTree.fromstring(self.read_markup(name))
+        except _NO_XML:
+            raise DocumentError(f"{self._source}: {name} is damaged; fetch the file again") from None
 
     def read(self, name: str) -> bytes:
         """One file's bytes; raises DocumentError when it is missing, locked or damaged."""

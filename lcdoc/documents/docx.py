@@ -3,7 +3,6 @@
 import io
 import re
 import zipfile
-from xml.etree import ElementTree
 
 from lcdoc.documents.archive import Archive
 from lcdoc.documents.cleaning import squeeze
@@ -82,7 +81,7 @@ def _title(archive: Archive) -> str | None:
     if "docProps/core.xml" not in archive.names:
         return None
     try:
-        root = ElementTree.fromstring(archive.read_markup("docProps/core.xml"))
-    except ElementTree.ParseError:
+        root = archive.read_xml("docProps/core.xml")
+    except DocumentError:  # damaged: the text is whole without it
         return None
     return squeeze(root.findtext(_TITLE) or "") or None

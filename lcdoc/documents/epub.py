@@ -23,12 +23,11 @@ class _Book:
 
     def __init__(self, archive: Archive, source: str) -> None:
         self._archive = archive
-        self._source = source
-        root_file = _find(self._parse(_CONTAINER), "rootfile")
+        root_file = _find(self._archive.read_xml(_CONTAINER), "rootfile")
         if root_file is None:
             raise DocumentError(f"{source}: {_CONTAINER} names no book; the file is incomplete")
         self._folder = posixpath.dirname(root_file.get("full-path", ""))
-        self.package = self._parse(root_file.get("full-path", ""))
+        self.package = self._archive.read_xml(root_file.get("full-path", ""))
         self.items = {item.get("id", ""): item for item in _find_all(self.package, "item")}
 
     def spine(self) -> list[str]:
@@ -47,7 +46,7 @@ class _Book:
             path = self._path(item)
             if path not in self._archive.names:
                 continue
-            root = self._parse(path)
+            root = self._archive.read_xml(path)
             entries = (
                 [(link.get("href", ""), _text(link)) for link in _find_all(root, "a")]
                 if is_nav
@@ -60,12 +59,6 @@ class _Book:
 
     def _path(self, item: ElementTree.Element) -> str:
         return _resolve(self._folder, item.get("href", ""))
-
-    def _parse(self, path: str) -> ElementTree.Element:
-        try:
-            return ElementTree.fromstring(self._archive.read_markup(path))
-        except (ElementTree.ParseError, ValueError):
-            raise DocumentError(f"{self._source}: {path} is damaged; fetch the file again") from None
 
 
 def read_epub(data: bytes, source: str, limits: Limits) -> Document:

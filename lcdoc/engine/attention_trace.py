@@ -60,8 +60,9 @@ class AttentionTrace:
     def end_query(self, position: int) -> None:
         """What was observed since the last call belongs to the token at this position of the sequence."""
         if self._sum is not None:
+            self._span_of_token = self._span_of_token.to(self._sum.device)  # once
             peaks = self._sum.new_zeros(self._num_spans)
-            peaks.scatter_reduce_(0, self._span_of_token.to(peaks.device), self._sum, "amax")
+            peaks.scatter_reduce_(0, self._span_of_token, self._sum, "amax")
             self._rows[position] = peaks / self._num_heads
         self._sum, self._num_heads = None, 0
 

@@ -9,11 +9,13 @@ from typing import Any
 from lcdoc.citations.sentences import sentences
 from lcdoc.citations.source_text import Place
 from lcdoc.config import ReadSettings, Sampling
+from lcdoc.documents.cleaning import squeeze
 from lcdoc.documents.document import Document
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.subject import Subject
 from lcdoc.evaluate.suite import Round, Suite
 from lcdoc.evaluate.triples import Surroundings, Triple, load_triples
+from lcdoc.tasks.answer import Citation
 from lcdoc.tasks.ask import Reading, stop_ids_of
 from lcdoc.tasks.progress import Observer
 
@@ -43,8 +45,8 @@ class CitationPlan:
 class CitationCell:
     """One question. confidences, rights: of each sentence of the answer in words of its own, by attention, whatever the
     confidence. answered: whether the answer is right; of a wrong one nobody knows the page. dictated, dictated_right:
-    the same of a right answer that the model was made to write. num_pages: read. quotes_right: of the citations that
-    are verified. evidence: see Support."""
+    the same of a right answer that the model was made to write. num_pages: read. quotes: citations that are
+    verified; quotes_right: those whose words stand on the page that is named. evidence: see Support."""
 
     id: str
     num_pages: int
@@ -128,7 +130,7 @@ class CitationTest(Suite[CitationCell]):
             dictated=round(known[1], 4) if known else None,
             dictated_right=known is not None and known[0].first.number == triple.page,
             quotes=len(quotes),
-            quotes_right=sum(citation.page == triple.page for citation in quotes),
+            quotes_right=sum(_stands(citation, document) for citation in quotes),
             evidence=round(answer.support.evidence, 4),
         )
 
@@ -174,6 +176,13 @@ def score(cells: Sequence[CitationCell]) -> dict[str, Any]:
         "quotes_right": sum(cell.quotes_right for cell in cells),
         "answered": sum(cell.answered for cell in cells),
     }
+
+
+def _stands(citation: Citation, document: Document) -> bool:
+    """Whether the words stand on the page that is named, or go on from there."""
+    first, last = citation.page or 0, citation.last_page or citation.page or 0
+    there = " ".join(page.text for page in document.pages if first <= page.number <= last)
+    return squeeze(citation.quote).casefold() in squeeze(there).casefold()
 
 
 def _count(pairs: Sequence[tuple[float, bool]], threshold: float) -> dict[str, int]:

@@ -31,6 +31,7 @@ from lcdoc.tasks.extending import NONE, choose_extension
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.progress import Observer, Progress, silent
+from lcdoc.tasks.repetition import CircleBreaker
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window, fit_window
 from lcdoc.tokens import Prompt
 
@@ -187,7 +188,8 @@ class Subject:
             if question_ids:
                 reader.prefill(question_ids)
             kv_bytes = reader.cache.nbytes
-            answer_ids = reader.decode(Sampler(), stop_ids, answer_tokens)
+            pick = Sampler() if mode == STOCK else CircleBreaker(Sampler())
+            answer_ids = reader.decode(pick, stop_ids, answer_tokens)
             first = next(answer_ids, None)  # the logits are read here, so that the reading is over
             prefill_s = time.perf_counter() - started
             ids = [] if first is None else [first, *answer_ids]

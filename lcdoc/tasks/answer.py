@@ -207,12 +207,14 @@ class ModelInfo:
 @dataclass(frozen=True)
 class Answer:
     """finish_reason: "stop" (the model ended), "length" (max_new_tokens reached), "repetition" (the same was said over
-    and over, until it was stopped) or "interrupted"."""
+    and over, until it was stopped) or "interrupted". circles_broken: how often the answer was led out of a phrase
+    that it said over and over."""
 
     question: str
     answer: str
     complete: bool
     finish_reason: str
+    circles_broken: int
     citations: tuple[Citation, ...]
     support: Support
     receipt: Receipt

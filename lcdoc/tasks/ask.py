@@ -25,7 +25,7 @@ from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import citing_heads
 from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.receipts import make_receipt, with_instructions
-from lcdoc.tasks.repetition import goes_in_a_circle
+from lcdoc.tasks.repetition import CircleBreaker, goes_in_a_circle
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tasks.storing import open_chain, why_not_stored
 from lcdoc.tokens import Prompt, TextStream, TokenizedDocument, tokenize
@@ -95,7 +95,7 @@ class Reading:
             sources = [document.source for document in documents]
             counted = range(len(self._head_ids), len(self._head_ids) + self.tokens_total)
             self.chain = open_chain(store, host, settings.weights, *way, sources, counted, on_note)
-        heads, threshold = citing_heads(settings, host.files, host.shape(settings.weights))
+        heads, threshold = citing_heads(settings, host.files, host.shape(settings.weights), documents)
         self._watched = Watched(self.tokens, len(self._head_ids), heads, threshold)
         self.attended: Attended | None = None  # what the last answer's tokens looked at
         self._info = ModelInfo(host.files.name, host.dtype_name, context_window(host.config))
@@ -171,9 +171,10 @@ class Reading:
         """Answers one question; on_text hears the answer as it is made, whole characters only.
 
         keep_turn: later questions see this one and its answer. An interrupt while answering ends the answer with
-        finish_reason "interrupted", and its turn is forgotten. An answer that goes in a circle is ended as a
-        "repetition". until: hears the answer so far, and tells whether that is enough of it. pick: chooses each token
-        instead of the sampling. Raises UsageError for a question without room in the window.
+        finish_reason "interrupted", and its turn is forgotten. An answer that goes in a circle is led out of it, or
+        ended as a "repetition", where the sampling says so. until: hears the answer so far, and tells whether that is
+        enough of it. pick: chooses each token instead of the sampling. Raises UsageError for a question without room
+        in the window.
         """
         self.read()
         asked = time.perf_counter()
@@ -184,7 +185,9 @@ class Reading:
         ends: list[int] = []  # of each token in the text
         trace = self._watched.trace()
         finish_reason = "stop"
-        sampler = pick or Sampler(sampling.temperature, sampling.top_p, sampling.seed)
+        breaker = CircleBreaker(Sampler(sampling.temperature, sampling.top_p, sampling.seed))
+        breaks = sampling.break_circles and pick is None
+        sampler = pick or (breaker if breaks else breaker.pick)
         before = self._mark()
         first_position = self._reader.seen_tokens + len(question_ids)
 
@@ -202,7 +205,7 @@ class Reading:
                     on_text(piece)
                     if until("".join(pieces)):
                         return
-                if goes_in_a_circle(answer_ids):
+                if breaks and goes_in_a_circle(answer_ids):
                     return
 
         try:
@@ -210,7 +213,7 @@ class Reading:
                 self._reader.rewind(before)
                 self._step_down()
                 before = self._mark()
-            if goes_in_a_circle(answer_ids):
+            if breaks and goes_in_a_circle(answer_ids):
                 finish_reason = "repetition"
             elif len(token_times) == max_new_tokens:
                 finish_reason = "length"
@@ -234,6 +237,7 @@ class Reading:
             answer=text,
             complete=finish_reason == "stop",
             finish_reason=finish_reason,
+            circles_broken=breaker.times_broken,
             citations=citations,
             support=support,
             receipt=receipt,

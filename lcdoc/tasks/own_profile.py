@@ -1,10 +1,12 @@
 """The head profile that belongs to a model: one that was calibrated here, else one that comes with lcdoc."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lcdoc.citations.instructions import orders
 from lcdoc.config import NO_PROFILE, ReadSettings
+from lcdoc.documents.document import Document
 from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.profiles import HeadProfile, load_profile, shipped_profiles
 from lcdoc.fusion.heads import choose_heads
@@ -31,14 +33,17 @@ def own_profile(files: ModelFiles) -> str | None:
 
 
 def citing_heads(
-    settings: ReadSettings, files: ModelFiles, shape: ModelShape
+    settings: ReadSettings, files: ModelFiles, shape: ModelShape, documents: Sequence[Document]
 ) -> tuple[frozenset[tuple[int, int]], float | None]:
     """The heads whose attention tells where an answer comes from, and the confidence from which it is taken; None where
-    the model's profile doesn't say."""
+    the model's profile doesn't say. Without a profile many heads have to be watched and no page can be cited: they are
+    where a document speaks to the model, to tell whether it is heard, and else none are."""
     named = None if settings.profile == NO_PROFILE else settings.profile or own_profile(files)
     profile = load_profile(named) if named else None
     if profile is not None and not profile.gates:
         profile = None
+    if profile is None and not any(any(orders(page.text)) for one in documents for page in one.pages):
+        return frozenset(), None
     heads = choose_heads(profile, shape.num_kv_heads, shape.windows)
     threshold = profile.citing["threshold"] if profile is not None and profile.citing else None
     return heads, threshold

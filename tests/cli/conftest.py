@@ -151,6 +151,12 @@ def babbler(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def giggler(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that answers every question with "ha ha ha" without end."""
+    return write_chain_model(tmp_path_factory.mktemp("models") / "giggler", ":ha ", loops=True)
+
+
+@pytest.fixture(scope="session")
 def rambler(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A model that answers every question with "0123456789;..." without end, but in no circle that is noticed."""
     chain = ":" + "".join(chr(code) for code in range(ord("0"), ord("~")) if chr(code) != ":")

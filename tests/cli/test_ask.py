@@ -101,12 +101,22 @@ def test_answer_cut_at_its_limit_is_said(lcdoc: Run, note: str, babbler: str) ->
     assert "--max-new-tokens" in done.stderr
 
 
-def test_an_answer_that_goes_in_a_circle_is_stopped(lcdoc: Run, note: str, babbler: str) -> None:
-    done = lcdoc("ask", note, "Say?", "--model", babbler, "--max-new-tokens", "500", "--json")
+def test_an_answer_that_goes_in_a_circle_is_stopped(lcdoc: Run, note: str, giggler: str) -> None:
+    done = lcdoc("ask", note, "Say?", "--model", giggler, "--max-new-tokens", "500", "--json")
     assert done.returncode == 0 and "went in a circle and was stopped" in done.stderr
     answer = json.loads(done.stdout)
     assert (answer["finish_reason"], answer["complete"]) == ("repetition", False)
-    assert answer["answer"] == ("bla " * 16).strip()
+    assert answer["answer"] == ("ha " * 22)[:64]
+
+
+def test_an_answer_that_repeats_a_phrase_is_led_out_of_it(lcdoc: Run, note: str, babbler: str) -> None:
+    ask = "ask", note, "Say?", "--model", babbler, "--max-new-tokens", "24"
+    done = lcdoc(*ask, "--json")
+    answer = json.loads(done.stdout)
+    assert answer["circles_broken"] >= 1 and answer["answer"].startswith("bla bla bla")
+    assert answer["answer"] != ("bla " * 6).strip()
+    assert "said a phrase over and over" in done.stderr
+    assert lcdoc(*ask, "--break-circles", "off").stdout == "bla " * 5 + "bla\n"
 
 
 def test_unread_pages_are_named(lcdoc: Run, parrot: str, work: Path) -> None:

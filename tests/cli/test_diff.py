@@ -52,6 +52,18 @@ def test_changes_that_bear_on_the_question_come_first(diff: Run, json_schema: Ca
     assert comparison["num_changes"] == 3 and comparison["answer"]["receipt"]["pages_read"] == 4
 
 
+def test_headings_stand_by_themselves(diff: Run, work: Path) -> None:
+    for name, rule in (("old.md", "Pets are not allowed."), ("new.md", "One small dog is allowed.")):
+        text = f"# Lease\n\n## 3. Pets\n{rule}\n## 12. Notice\nThree months' notice.\n"
+        (work / name).write_text(text, encoding="utf-8")
+    _, _, count, _, *changes = diff("old.md", "new.md").stdout.splitlines()
+    assert count == "1 change:"
+    assert [line.split(": ", 1)[1] for line in changes] == [
+        '"Pets are not allowed."',
+        '"One small dog is allowed."',
+    ]
+
+
 def test_the_same_text_needs_no_model(lcdoc: Run, diff: Run, work: Path) -> None:
     (work / "copy.txt").write_text(BEFORE.replace("\f", "\n\n"), encoding="utf-8")
     done = lcdoc("diff", "old.txt", "copy.txt", "--model", "nonesuch")

@@ -36,9 +36,29 @@ def test_quote_holds_the_answer_and_stands_on_its_page_alone(
     assert found == [(triple["page"], triple["label"])]
 
 
-def test_a_document_that_does_not_say_has_less_evidence(read: Callable[[str], Document]) -> None:
+@pytest.fixture(scope="module")
+def checker_of(read: Callable[[str], Document]) -> Callable[[str], Checker]:
+    return cache(lambda name: Checker([read(name)]))
+
+
+@pytest.mark.parametrize("triple", TRIPLES, ids=lambda triple: triple["id"])
+def test_a_quote_is_verified_on_its_page(
+    triple: dict[str, Any], checker_of: Callable[[str], Checker]
+) -> None:
+    """Also with the typography of another editor."""
+    retyped = triple["quote"].replace("'", "\u2019").replace(" - ", " \u2013 ").replace(" ", "\n", 1)
+    for quote in (triple["quote"], retyped):
+        [claim, *_] = checker_of(triple["file"]).claims(f"It says \u201c{quote}\u201d.")
+        assert (claim.kind, claim.status, claim.place.pages) == (
+            "quote",
+            "verified",
+            range(triple["page"], triple["page"] + 1),
+        )
+
+
+def test_a_document_that_does_not_say_has_less_evidence(checker_of: Callable[[str], Checker]) -> None:
     files = sorted({triple["file"] for triple in TRIPLES})
-    checkers = [Checker([read(name)]) for name in files]
+    checkers = [checker_of(name) for name in files]
 
     def evidence(question: str, checker: Checker) -> float:
         return max((share for share, _ in checker.nearest(question, 1)), default=0.0)

@@ -1,6 +1,6 @@
 """Says what is held of a stream: digests, notes and answers, each written over what the model holds at the moment."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.sampling import Sampler
 from lcdoc.engine.stream_reader import StreamReader
+from lcdoc.tasks.repetition import CircleBreaker
 from lcdoc.tasks.stream.notes import Notes
 from lcdoc.tasks.stream.writing import write
 from lcdoc.tasks.summarize.draft import Draft, has_enough, without_known
@@ -49,8 +50,9 @@ class Teller:
         """To the question."""
         assert self.question is not None
         sampler = Sampler(self._sampling.temperature, self._sampling.top_p, self._sampling.seed)
+        pick = CircleBreaker(sampler) if self._sampling.break_circles else sampler
         asked = self._prompt.question_ids(self.question, first=True)
-        text, cut = self._write(self._reading.reader, [*self._before_ids(), *asked], sampler)
+        text, cut = self._write(self._reading.reader, [*self._before_ids(), *asked], pick)
         return Draft(text, cut, looped=False)
 
     def summary(self, new_tokens: int) -> tuple[Draft, str]:
@@ -105,13 +107,17 @@ class Teller:
         )
 
     def _write(
-        self, reader: Reader, ids: Sequence[int], sampler: Sampler, words: int | None = None
+        self,
+        reader: Reader,
+        ids: Sequence[int],
+        pick: Callable[[torch.Tensor], int],
+        words: int | None = None,
     ) -> tuple[str, bool]:
         def until(text: str) -> bool:
             return words is not None and has_enough(text, words, REQUEST)
 
         sizes = self._tokenizer, self._stop_ids, self._answer_tokens
-        return write(reader, ids, *sizes, sampler, until)
+        return write(reader, ids, *sizes, pick, until)
 
     def _decode(self, token_ids: torch.Tensor) -> str:
         return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
