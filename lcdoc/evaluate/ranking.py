@@ -89,7 +89,7 @@ class RankingTest(Suite[RankingCell]):
         scores = (
             judged.attention,
             judged.words,
-            judged.likelihood,
+            judged.likelihood or [0.0] * len(reading.spans),
             fuse(judged.attention, judged.words),
             judged.scores,
         )

@@ -15,11 +15,12 @@ LIKELIHOOD_WEIGHT = 3.0
 
 @dataclass(frozen=True)
 class Judgement:
-    """What each judge gives to each span, for one question. likelihood: 0 for spans that it was not asked about."""
+    """What each judge gives to each span, for one question. likelihood: 0 for spans that it was not asked about; None
+    where it was not asked at all."""
 
     attention: Sequence[float]
     words: Sequence[float]
-    likelihood: Sequence[float]
+    likelihood: Sequence[float] | None = None
 
     @cached_property
     def scores(self) -> list[float]:

@@ -16,14 +16,14 @@ MAX_RIVALS = 4
 def rivals(spans: Sequence[Span], judgement: Judgement) -> list[Span]:
     """The best span and its rivals, best first; empty where it has none, or where nobody finds anything in it."""
     scores = judgement.scores
+    judged = [(ATTENTION_SHARE, judgement.attention), (WORDS_SHARE, judgement.words)]
+    if judgement.likelihood is not None:
+        judged.append((LIKELIHOOD_SHARE, judgement.likelihood))
     best, *others = sorted(range(len(spans)), key=scores.__getitem__, reverse=True)
     found = [
         other
         for other in others
-        if scores[other] > 0
-        and judgement.attention[other] >= ATTENTION_SHARE * judgement.attention[best]
-        and judgement.words[other] >= WORDS_SHARE * judgement.words[best]
-        and judgement.likelihood[other] >= LIKELIHOOD_SHARE * judgement.likelihood[best]
+        if scores[other] > 0 and all(own[other] >= share * own[best] for share, own in judged)
     ]
     return [spans[idx] for idx in (best, *found)][:MAX_RIVALS] if found else []
 

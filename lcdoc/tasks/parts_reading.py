@@ -77,6 +77,7 @@ class PartsReading:
             on_note=on_note,
             store=store,
         )
+        self._swept: dict[str, Judgement] = {}  # by attention and words
         self._judgements: dict[str, Judgement] = {}
         self._conflicts: dict[str, tuple[Extract, ...]] = {}
         self._paid_s = 0.0  # of the sweeps, what answers have accounted for
@@ -132,16 +133,18 @@ class PartsReading:
         UsageError for one that is longer than those known."""
         if question in self._questions:
             self.read()
-        if question not in self._judgements:
+        if question not in self._swept:
             self._check_length(question)
-            self._judge([question])
+            self._sweep_for([question])
+        if question not in self._judgements:
+            self._judgements[question] = self._sweep.weigh(question, self._swept[question])
         return self._judgements[question]
 
     def read(self) -> None:
         """Reads all parts, once; where no question is known, only to store them. An interrupt leaves tokens_read at the
         chunks that were finished. Raises DoesNotFitError where memory is refused even to the smallest chunks."""
         if not self._sweep.seconds and (self._questions or self._sweep.stores):
-            self._judge(self._questions)
+            self._sweep_for(self._questions)
 
     def passages(self, question: str) -> list[Document]:
         """What is read again for a question: the documents with the spans alone that bear on it most, word for word and
@@ -161,8 +164,8 @@ class PartsReading:
         answer = again.ask(question, sampling, on_text)
         return self._of_all(answer, chosen, again.tokens_total, waited_s)
 
-    def _judge(self, questions: Sequence[str]) -> None:
-        self._judgements |= zip(questions, self._sweep.judge(questions), strict=True)
+    def _sweep_for(self, questions: Sequence[str]) -> None:
+        self._swept |= zip(questions, self._sweep.judge(questions), strict=True)
 
     def _chosen(self, question: str) -> list[Span]:
         """What is read again: the best spans, as many as have room with what stands between them."""

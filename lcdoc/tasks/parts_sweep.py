@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import accumulate, chain
 
 import torch
@@ -12,7 +13,7 @@ from lcdoc.fusion import attention
 from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.likelihood import LikelihoodReader, num_candidates
 from lcdoc.fusion.part_reader import PartReader
-from lcdoc.fusion.ranking import Judgement, fuse
+from lcdoc.fusion.ranking import Judgement
 from lcdoc.fusion.spans import Span
 from lcdoc.store.chain import Chain
 from lcdoc.store.store import Store
@@ -66,8 +67,8 @@ class PartsSweep:
         return self._plan.steps
 
     def judge(self, questions: Sequence[str]) -> list[Judgement]:
-        """For each question what is thought of each span. Where an allocation fails all the same, the part is read
-        again in smaller chunks. Raises DoesNotFitError where that is no help."""
+        """For each question what attention and words make of each span. Where an allocation fails all the same, the
+        part is read again in smaller chunks. Raises DoesNotFitError where that is no help."""
         started = time.perf_counter()
         self.tokens_read = self.tokens_from_store = self.tokens_stored = 0
         self._report_read(started, 0)
@@ -78,12 +79,48 @@ class PartsSweep:
             for scores, mass in zip(paid, masses, strict=True):
                 scores += attention.score(part, mass, null_mass)
         judgements = [
-            self._with_likelihood(probe, scores, self._words.scores(question))
-            for question, probe, scores in zip(questions, probes[1:], paid, strict=True)
+            Judgement(scores, self._words.scores(question))
+            for question, scores in zip(questions, paid, strict=True)
         ]
         self.tokens_swept += self.tokens_read - self.tokens_from_store
         self.seconds += time.perf_counter() - started
         return judgements
+
+    def weigh(self, question: str, judgement: Judgement) -> Judgement:
+        """Reads the best spans of a judgement once more, each by itself, and judges them by how likely they make the
+        question, too. Raises DoesNotFitError where memory is refused even to the smallest chunks."""
+        started, probe = time.perf_counter(), self._prompt.plain_ids(question)
+        ranked = sorted(range(len(self.spans)), key=judgement.scores.__getitem__, reverse=True)
+        chosen = [idx for idx in ranked[: self._num_candidates] if judgement.scores[idx] > 0]
+        if not chosen or not probe:
+            return judgement
+        likelihood = [0.0] * len(self.spans)
+        for idx, score in zip(chosen, self._likelihood(probe, chosen, started), strict=True):
+            likelihood[idx] = score
+        self.seconds += time.perf_counter() - started
+        return replace(judgement, likelihood=likelihood)
+
+    def _likelihood(self, probe: list[int], chosen: Sequence[int], started: float) -> list[float]:
+        spans = [
+            self._tokens.token_ids[span.start : span.stop] for span in (self.spans[idx] for idx in chosen)
+        ]
+        done = list(accumulate(map(len, spans)))
+
+        def on_span(num_spans: int, kv_bytes: int) -> None:
+            now = done[num_spans - 1]
+            self._report("judge", now, done[-1], now, started, kv_bytes)
+
+        while True:
+            model = self._host.load(self._weights, self._plan.rung.offloaded_layers)
+            reader = LikelihoodReader(model, self._prompt.head_ids(), self._prompt.between_ids())
+            try:
+                scores = reader.scores(spans, probe, self._plan.rung.chunk_tokens, on_span)
+            except AllocationFailed:
+                pass
+            else:
+                self.tokens_swept += done[-1]
+                return scores
+            self._step_down()
 
     def _read(self, part: list[Span], probes: list[list[int]], started: float) -> list[torch.Tensor]:
         """What each probe attends to in a part."""
@@ -115,43 +152,6 @@ class PartsSweep:
                 self.tokens_from_store, self.tokens_stored = before
             self._step_down()
             chain = self._chain(part)
-
-    def _with_likelihood(
-        self, probe: list[int], attention: Sequence[float], words: Sequence[float]
-    ) -> Judgement:
-        """The best spans by attention and words are read once more, each by itself, for how likely they make the
-        question. probe: its token ids."""
-        first = fuse(attention, words)
-        ranked = sorted(range(len(first)), key=first.__getitem__, reverse=True)[: self._num_candidates]
-        candidates = [idx for idx in ranked if first[idx] > 0]
-        likelihood = [0.0] * len(first)
-        for idx, score in zip(candidates, self._likelihood(probe, candidates), strict=True):
-            likelihood[idx] = score
-        return Judgement(attention, words, likelihood)
-
-    def _likelihood(self, probe: list[int], candidates: Sequence[int]) -> list[float]:
-        if not candidates:
-            return []
-        started = time.perf_counter()
-        spans = [
-            self._tokens.token_ids[span.start : span.stop] for span in (self.spans[i] for i in candidates)
-        ]
-        done = list(accumulate(map(len, spans)))
-
-        def on_span(num_spans: int, kv_bytes: int) -> None:
-            self._report("judge", done[num_spans - 1], done[-1], done[num_spans - 1], started, kv_bytes)
-
-        while True:
-            model = self._host.load(self._weights, self._plan.rung.offloaded_layers)
-            reader = LikelihoodReader(model, self._prompt.head_ids(), self._prompt.between_ids())
-            try:
-                scores = reader.scores(spans, probe, self._plan.rung.chunk_tokens, on_span)
-            except AllocationFailed:
-                pass
-            else:
-                self.tokens_swept += done[-1]
-                return scores
-            self._step_down()
 
     def _chain(self, part: list[Span]) -> Chain | None:
         """What keeps the part, and whatever stands around it."""
