@@ -18,6 +18,7 @@ DEVICE_PATTERN = re.compile(r"auto|cpu|cuda|cuda:\d+")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 WEIGHTS = ("model", "bf16", "int8", "int4")
 MODES = ("auto", "exact", "stream", "duo")
+PAGE_SELECTIONS = ("on", "off", "auto")
 KV_DTYPES = ("auto", "model", "bfloat16", "int8", "int4")
 # Instead of a profile's name: not even the model's own.
 NO_PROFILE = "none"
@@ -62,6 +63,8 @@ class ReadSettings:
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
     sparse_prefill: whether retrieval heads read the document by blocks, each chunk only those of the past that may
     matter to it, where that is quicker.
+    page_selection: whether each token of an answer makes retrieval heads attend to those pages alone that can matter to
+    it most; "auto" where that is quicker on this machine.
     chunk_tokens: tokens read at once. Raises UsageError for a value that is not allowed.
     """
 
@@ -81,6 +84,7 @@ class ReadSettings:
     sink_size: int | None = None
     recent_size: int | None = None
     sparse_prefill: bool = False
+    page_selection: str = "off"
     chunk_tokens: int = 1024
 
     def __post_init__(self) -> None:
@@ -95,6 +99,7 @@ class ReadSettings:
         _check_choice("weights", self.weights, WEIGHTS)
         _check_choice("mode", self.mode, MODES)
         _check_choice("kv_dtype", self.kv_dtype, KV_DTYPES)
+        _check_choice("page_selection", self.page_selection, PAGE_SELECTIONS)
         _check_choice("fusion", self.fusion, FUSIONS)
         if self.evict is not None:
             _check_choice("evict", self.evict, EVICTION_POLICIES)
@@ -254,7 +259,12 @@ def _from_file(path: Path) -> dict[str, Choice]:
     for name in content:
         if name not in GROUP_OF:
             raise UsageError(f"{path}: unknown setting {name!r}; allowed: {', '.join(sorted(GROUP_OF))}")
-    return {name: _checked(name, value, str(path)) for name, value in content.items()}
+    return {name: _checked(name, _spoken(name, value), str(path)) for name, value in content.items()}
+
+
+def _spoken(name: str, value: Any) -> Any:
+    """YAML reads a bare on or off as true or false; where these are words of three, they are meant as such."""
+    return ("on" if value else "off") if name == "page_selection" and isinstance(value, bool) else value
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Choice]:

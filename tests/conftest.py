@@ -116,6 +116,7 @@ def known_speeds(cli_env: dict[str, str]) -> Path:
         bytes_per_s=1e10,
         layer_step_s=1e-4,
         sparse=SparseRate(64, 1.0),
+        pages_from_tokens=64,
         fetched={"cached": FetchRate(1e-3, 1e10), "disk": FetchRate(1e-3, 1e9)},
     )
     folder = Path(cli_env["LCDOC_HOME"]) / "calibrations"

@@ -90,6 +90,14 @@ SparsePrefill = Annotated[
         "matter, where that is quicker on this machine.",
     ),
 ]
+PageSelection = Annotated[
+    str | None,
+    typer.Option(
+        metavar="on|off|auto",
+        help="Whether each token of an answer makes heads that keep everything attend to those pages alone that can "
+        "matter to it most; auto where that is quicker on this machine.",
+    ),
+]
 Store = Annotated[
     str | None,  # which becomes a bool
     typer.Option(

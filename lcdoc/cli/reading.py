@@ -37,7 +37,7 @@ DOCUMENT_READING = [
     *EXTENDING,
     *_parameters(None, fusion=options.Fusion),
     *HEADS,
-    *_parameters(None, sparse_prefill=options.SparsePrefill),
+    *_parameters(None, sparse_prefill=options.SparsePrefill, page_selection=options.PageSelection),
     *CHUNKS,
     *_parameters(None, max_new_tokens=options.MaxNewTokens),
 ]

@@ -90,8 +90,12 @@ def _attend_group(
     if layer.mass is not None and isinstance(buffer, FullBuffer):
         layer.mass.observe(layer.layer_idx, group.kv_heads, query, buffer.held()[0], lse, scale, softcap)
     if layer.trace is not None and isinstance(buffer, FullBuffer | PagedBuffer):
+        watch = layer.layer_idx, group.kv_heads, query
+        if buffer.selected is not None and buffer.selected.stands(buffer.seen_tokens):
+            layer.trace.observe_some(*watch, *buffer.selected.keys(), lse, scale, softcap)
+            return output
         key_blocks = (block for block, _ in buffer.blocks())
-        layer.trace.observe(layer.layer_idx, group.kv_heads, query, key_blocks, lse, scale, softcap)
+        layer.trace.observe(*watch, key_blocks, lse, scale, softcap)
     return output
 
 
@@ -112,6 +116,14 @@ def attend_buffer(
     """
     if isinstance(buffer, SinkWindowBuffer):
         return attend_window(query, keys, values, buffer, scale, softcap)
+    if (
+        isinstance(buffer, FullBuffer | PagedBuffer)
+        and buffer.selected is not None
+        and buffer.selected.serves(keys.shape[2], buffer.seen_tokens)
+    ):
+        buffer.append(keys, values)
+        attended = buffer.selected.attended(query, keys, values, buffer)
+        return attend(query, *attended, scale=scale, softcap=softcap)
     if isinstance(buffer, PagedBuffer):
         return _attend_pages(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, EvictingBuffer):

@@ -16,12 +16,14 @@ from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.eviction.policy import CHUNK
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.profiles import HeadProfile
 
 # Chunks are halved down to this before anything is given up.
 MIN_CHUNK_TOKENS = 128
 
 SPARSE_LOSS = "blocks of the text that hardly matter are left out while it is read"
+PAGES_LOSS = "pages of the text that hardly matter are left out while an answer is written"
 
 # Queries whose attention a policy makes explicit at a time, and bytes per token and head for ranking them: scores,
 # ranks, masks and indices.
@@ -93,10 +95,11 @@ def kv_bytes(
     kv_dtype: str,
     eviction: Eviction | None = None,
     extension: Extension | None = None,
+    selection: PageSelection | None = None,
 ) -> int:
     """Bytes of the cache's buffers for capacity_tokens, exactly as DocumentCache allocates them; with the window
     that streaming heads have while the document is read."""
-    buffers = _buffers(shape, split, capacity_tokens, kv_dtype, eviction, extension)
+    buffers = _buffers(shape, split, capacity_tokens, kv_dtype, eviction, extension, selection)
     return sum(buffer.capacity_bytes for buffer in buffers)
 
 
@@ -121,11 +124,13 @@ def _buffers(
     kv_dtype: str,
     eviction: Eviction | None,
     extension: Extension | None,
+    selection: PageSelection | None = None,
 ) -> Iterator[Buffer]:
     """All buffers of a cache, on the meta device."""
     example = torch.empty(1, shape.num_kv_heads, 1, shape.head_dim, dtype=shape.dtype, device="meta")
     for layer_idx, window in enumerate(shape.windows):
         layer = LayerCache(layer_idx, split, capacity_tokens, kv_dtype, eviction, extension=extension)
+        layer.selection = selection
         for _, buffer in layer.groups(example, example, window):
             yield buffer
 
@@ -182,7 +187,7 @@ class Rung:
     """One way to read. loss: what it gives up, in words; empty for an exact reading. offloaded_layers: of the last
     decoder layers, those whose weights (offloaded_bytes) are streamed through the device for every chunk.
     narrowed_bytes: of kv_bytes, what streaming heads give back when the document is read. sparse: whether retrieval
-    heads read by blocks where that is quicker."""
+    heads read by blocks where that is quicker. selects_pages: whether they are decoded by pages."""
 
     name: str
     split: HeadSplit
@@ -197,13 +202,15 @@ class Rung:
     eviction: Eviction | None = None
     narrowed_bytes: int = 0
     sparse: bool = False
+    selects_pages: bool = False
 
 
 @dataclass(frozen=True)
 class Limits:
     """What the user fixed: choices that the ladder may not change. None leaves a choice to it. weights: how they are
     stored, as the shape's weights_bytes has it. demand: what may be evicted. extension: how positions go beyond
-    the model's window. sparse: whether retrieval heads read by blocks."""
+    the model's window. sparse: whether retrieval heads read by blocks. select_pages: whether they are decoded by
+    pages, where there are enough of them."""
 
     split: HeadSplit | None = None
     kv_dtype: str | None = None
@@ -212,6 +219,12 @@ class Limits:
     demand: Demand | None = None
     extension: Extension | None = None
     sparse: bool = False
+    select_pages: bool = False
+
+    @property
+    def selection(self) -> PageSelection | None:
+        """For sizes."""
+        return PageSelection() if self.select_pages else None
 
 
 def ladder(
@@ -237,7 +250,9 @@ def ladder(
 
     def rung(name: str, eviction: Eviction | None = None, kv_dtype: str | None = None) -> Rung:
         kv_dtype = kv_dtype or stored
-        kv = kv_bytes(shape, split, capacity_tokens, kv_dtype, eviction, extension)
+        form = shape, split, capacity_tokens, kv_dtype, eviction, extension
+        kv = kv_bytes(*form, limits.selection)
+        by_pages = limits.select_pages and kv > kv_bytes(*form)
         work = workspace_bytes(shape, min(chunk, capacity_tokens)) + eviction_bytes(shape, eviction)
         work += window_bytes(shape, split, capacity_tokens)
         work += mark_bytes(shape, split, capacity_tokens, kv_dtype, eviction, extension)
@@ -251,6 +266,7 @@ def ladder(
                     _weights_loss(limits.weights),
                     _heads_loss(split, num_heads),
                     SPARSE_LOSS if by_blocks else "",
+                    PAGES_LOSS if by_pages else "",
                     _stored_loss(kv_dtype),
                     demand.loss(eviction) if demand else "",
                     extension.loss if extension else "",
@@ -271,6 +287,7 @@ def ladder(
             eviction=eviction,
             narrowed_bytes=narrowed,
             sparse=by_blocks,
+            selects_pages=by_pages,
         )
 
     def given() -> Eviction | None:
@@ -323,7 +340,9 @@ def offloaded(
     for one layer stays, to stream the others through. None where that is not enough, or nothing is too much."""
     split, stored = limits.split or HeadSplit.exact(), limits.kv_dtype or "model"
     chunk = min(chunk_tokens, MIN_CHUNK_TOKENS)
-    kv = kv_bytes(shape, split, capacity_tokens, stored, extension=limits.extension)
+    form = shape, split, capacity_tokens, stored, None, limits.extension
+    kv = kv_bytes(*form, limits.selection)
+    by_pages = limits.select_pages and kv > kv_bytes(*form)
     work = workspace_bytes(shape, min(chunk, capacity_tokens)) + window_bytes(shape, split, capacity_tokens)
     work += mark_bytes(shape, split, capacity_tokens, stored, extension=limits.extension)
     over = base_bytes + shape.weights_bytes + kv + work - budget_bytes
@@ -335,13 +354,13 @@ def offloaded(
     off_bytes = layers * shape.layer_bytes
     peak = budget_bytes + over - off_bytes + shape.layer_bytes
     beyond = limits.extension.loss if limits.extension else ""
-    blocks = SPARSE_LOSS if limits.sparse else ""
+    blocks, pages = SPARSE_LOSS if limits.sparse else "", PAGES_LOSS if by_pages else ""
     heads = _heads_loss(split, shape.num_open_heads)
-    loss = "; ".join(filter(None, (heads, blocks, _stored_loss(stored), beyond)))
+    loss = "; ".join(filter(None, (heads, blocks, pages, _stored_loss(stored), beyond)))
     narrowed = narrowed_bytes(shape, split, capacity_tokens)
     sizes = chunk, kv, work, peak
     off = layers, off_bytes, None, narrowed
-    yield Rung("weights offloaded", split, stored, *sizes, loss, *off, limits.sparse)
+    yield Rung("weights offloaded", split, stored, *sizes, loss, *off, limits.sparse, by_pages)
 
 
 def _heads_loss(split: HeadSplit, num_heads: int) -> str:

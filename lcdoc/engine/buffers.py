@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from lcdoc.engine.page_layout import PAGE_TOKENS, SINK_TOKENS, num_pages
 from lcdoc.engine.rope import Rotation
+from lcdoc.engine.selected_pages import SelectedPages
 
 # Taken at a time where a buffer is moved into another.
 BLOCK_TOKENS = 1024
@@ -21,8 +23,16 @@ BLOCK_TOKENS = 1024
 class FullBuffer:
     """Keeps every token, up to a fixed capacity."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, capacity_tokens: int) -> None:
-        """keys, values: examples that give heads, head_dim, dtype and device."""
+    def __init__(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        capacity_tokens: int,
+        selected: SelectedPages | None = None,
+    ) -> None:
+        """keys, values: examples that give heads, head_dim, dtype and device. selected: given, some pages alone are
+        attended to while decoding."""
+        self.selected = selected
         self.keys = keys.new_empty(*keys.shape[:2], capacity_tokens, keys.shape[-1])
         self.values = values.new_empty(*values.shape[:2], capacity_tokens, values.shape[-1])
         self.seen_tokens = 0
@@ -44,6 +54,27 @@ class FullBuffer:
             span = slice(start, min(start + BLOCK_TOKENS, self.seen_tokens))
             yield self.keys[:, :, span], self.values[:, :, span]
 
+    def near(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values outside the pages: of the first tokens, then of the last ones."""
+        tail = slice(SINK_TOKENS + num_pages(self.seen_tokens) * PAGE_TOKENS, self.seen_tokens)
+        for span in (slice(0, min(self.seen_tokens, SINK_TOKENS)), tail):
+            yield self.keys[:, :, span], self.values[:, :, span]
+
+    def page_keys(self, first_page: int, stop_page: int) -> torch.Tensor:
+        """[1, kv_heads, tokens, head_dim]."""
+        return self.keys[:, :, SINK_TOKENS + first_page * PAGE_TOKENS : SINK_TOKENS + stop_page * PAGE_TOKENS]
+
+    def take(self, pages: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Copies each head's own pages, [kv_heads, pages], into keys and values."""
+        stop = SINK_TOKENS + num_pages(self.seen_tokens) * PAGE_TOKENS
+        for mine, theirs in ((self.keys, keys), (self.values, values)):
+            for head, own in enumerate(pages):
+                held, wanted = (
+                    tensor.unflatten(0, (-1, PAGE_TOKENS))  # [pages, PAGE_TOKENS, head_dim]
+                    for tensor in (mine[0, head, SINK_TOKENS:stop], theirs[0, head])
+                )
+                torch.index_select(held, 0, own, out=wanted)
+
     def gained(self, start: int) -> dict[str, torch.Tensor]:
         """What the tokens from `start` on have left."""
         span = slice(start, self.seen_tokens)
@@ -59,6 +90,8 @@ class FullBuffer:
     def rewind(self, mark: object) -> None:
         assert isinstance(mark, int) and mark <= self.seen_tokens
         self.seen_tokens = mark
+        if self.selected is not None:
+            self.selected.rewind(mark)
 
     @property
     def mark_bytes(self) -> int:
@@ -70,11 +103,12 @@ class FullBuffer:
     @property
     def nbytes(self) -> int:
         keys, values = self.held()
-        return keys.nbytes + values.nbytes
+        return keys.nbytes + values.nbytes + (self.selected.nbytes if self.selected is not None else 0)
 
     @property
     def capacity_bytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
+        chosen = self.selected.capacity_bytes if self.selected is not None else 0
+        return chosen + self.keys.nbytes + self.values.nbytes
 
 
 class SinkWindowBuffer:

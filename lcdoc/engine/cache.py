@@ -17,9 +17,12 @@ from lcdoc.engine.eviction.allocation import choose_kept
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.grouped_buffer import GroupedBuffer
 from lcdoc.engine.heads import HeadGroup, HeadSplit
+from lcdoc.engine.page_layout import num_pages
+from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.rolling_buffer import RollingBuffer
 from lcdoc.engine.rope import Rotation
+from lcdoc.engine.selected_pages import SelectedPages
 from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.errors import ModelError
 
@@ -58,6 +61,7 @@ class LayerCache(CacheLayerMixin):
         self.observing = False  # whether the queries of the pass under way are evidence for eviction
         self.mass: AttentionMass | None = None  # what watches the queries of the pass under way
         self.sparse: SparsePrefill | None = None  # how heads that hold everything may be read by blocks
+        self.selection: PageSelection | None = None  # how heads that hold everything may be decoded by pages
         self.trace: AttentionTrace | None = None  # what watches the query of each step of decoding
         self.form: LayerForm | None = None  # as the model turned out to be, once there are buffers
         self._groups: list[tuple[HeadGroup, Buffer]] = []
@@ -105,8 +109,10 @@ class LayerCache(CacheLayerMixin):
                 sizes = self.capacity_tokens, near
                 return EvictingBuffer(keys, values, self.eviction, *sizes, self.rotation, own)
             if bits is not None and bits < keys.itemsize * 8:
-                return PagedBuffer(keys, values, bits, self.capacity_tokens)
-        elif group.sink_size + group.recent_size < self.capacity_tokens:
+                selected = self._selected(keys, values)
+                return PagedBuffer(keys, values, bits, self.capacity_tokens, selected)
+            return FullBuffer(keys, values, self.capacity_tokens, self._selected(keys, values))
+        if group.sink_size + group.recent_size < self.capacity_tokens:
             most = self.capacity_tokens - group.sink_size
             reach = None
             if turning is not None and group.sink_size:
@@ -115,6 +121,15 @@ class LayerCache(CacheLayerMixin):
             recent_size = min(group.prefill_recent_size or group.recent_size, most)
             return SinkWindowBuffer(keys, values, group.sink_size, recent_size, reach)
         return FullBuffer(keys, values, self.capacity_tokens)
+
+    def _selected(self, keys: torch.Tensor, values: torch.Tensor) -> SelectedPages | None:
+        """For a buffer that may come to hold more pages than are attended to."""
+        selection = self.selection
+        if selection is None or self.layer_idx < selection.dense_layers:
+            return None
+        if not selection.selects(num_pages(self.capacity_tokens)):
+            return None
+        return SelectedPages(keys, values, self.capacity_tokens, selection)
 
     @property
     def buffers(self) -> list[tuple[HeadGroup, Buffer]]:
@@ -166,14 +181,16 @@ class DocumentCache(Cache):
         extension: Extension | None = None,
         rolling_tokens: int | None = None,
         sparse: SparsePrefill | None = None,
+        selection: PageSelection | None = None,
     ) -> None:
         """capacity_tokens: the most tokens that will ever be seen; buffers are allocated once, for these.
         kv_dtype: one of KV_DTYPES, for the retrieval heads; heads of fixed size stay in the model's dtype.
         eviction: what retrieval heads may drop, when `evict` is called; None for nothing. rotation: the model's, needed
         to close gaps, where all heads must be retrieval heads, and by an extension that turns keys.
         rolling_tokens: given, the text has no end, and `keep` leaves at most so many tokens of it, without gaps; then
-        capacity_tokens are the most held at any time. sparse: how a document may be read by blocks."""
-        self.sparse = sparse
+        capacity_tokens are the most held at any time. sparse: how a document may be read by blocks.
+        selection: how retrieval heads may be decoded by pages."""
+        self.sparse, self.selection = sparse, selection
         self.kv_dtype, self.eviction = kv_dtype, eviction
         self.narrowed = False  # whether the document is read, and with it the time of wider windows over
         layers: list[Any] = [
@@ -181,7 +198,7 @@ class DocumentCache(Cache):
             for idx in range(num_layers)
         ]
         for layer in layers:
-            layer.sparse = sparse
+            layer.sparse, layer.selection = sparse, selection
         super().__init__(layers=layers)
 
     def mark(self) -> CacheMark:
@@ -240,6 +257,18 @@ class DocumentCache(Cache):
             yield
         finally:
             self.sparse.active = False
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """While it is open the passes decode, where that may be done by pages."""
+        if self.selection is None:
+            yield
+            return
+        self.selection.active = True
+        try:
+            yield
+        finally:
+            self.selection.active = False
 
     def observe(self, observing: bool) -> None:
         """Whether the queries of the passes to come are evidence for eviction."""

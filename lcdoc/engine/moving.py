@@ -40,7 +40,7 @@ def _moved(
     assert old.split.is_within(split), "a streaming head can't see again what it dropped"
     assert old.extension is None or not old.extension.turns, "turned keys stay where they are"
     new = LayerCache(old.layer_idx, split, old.capacity_tokens, kv_dtype, eviction, old.rotation)
-    new.sparse = old.sparse
+    new.sparse, new.selection = old.sparse, old.selection
     stored_alike = (kv_dtype, eviction) == (old.kv_dtype, old.eviction)
     for group, buffer in old.buffers:
         stays = group.recent_size is not None

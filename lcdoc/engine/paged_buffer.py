@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from lcdoc.engine.quantize import KEYS_AXIS, PAGE_TOKENS, VALUES_AXIS, PageStore
+from lcdoc.engine.page_layout import PAGE_TOKENS, RECENT_TOKENS, SINK_TOKENS, num_pages
+from lcdoc.engine.quantize import KEYS_AXIS, VALUES_AXIS, PageStore
+from lcdoc.engine.selected_pages import SelectedPages
 
 # Dequantised at a time while attending.
 BLOCK_PAGES = 16
-
-SINK_TOKENS = 64
-RECENT_TOKENS = 128
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -21,9 +20,18 @@ class PagedBuffer:
     The first SINK_TOKENS and at least the last RECENT_TOKENS stay in 16 bits.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, bits: int, capacity_tokens: int) -> None:
-        """keys, values: examples that give heads, head_dim, dtype and device. bits: 16, 8 or 4."""
-        pages = max(0, capacity_tokens - SINK_TOKENS - RECENT_TOKENS) // PAGE_TOKENS
+    def __init__(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        bits: int,
+        capacity_tokens: int,
+        selected: SelectedPages | None = None,
+    ) -> None:
+        """keys, values: examples that give heads, head_dim, dtype and device. bits: 16, 8 or 4. selected: given, some
+        pages alone are attended to while decoding."""
+        pages = num_pages(capacity_tokens)
+        self.selected = selected
         self._keys = PageStore(keys, KEYS_AXIS, bits, pages)
         self._values = PageStore(values, VALUES_AXIS, bits, pages)
         self._dtype = keys.dtype
@@ -40,29 +48,40 @@ class PagedBuffer:
 
     def parts(self) -> Iterator[Pair]:
         """Keys and values of all tokens, in blocks, in the model's dtype."""
-        num_sinks = min(self.seen_tokens, SINK_TOKENS)
-        if num_sinks:
-            near = (torch.cat((s[:, :, :num_sinks], t[:, :, : self._num_tail]), 2) for s, t in self._near())
-            keys, values = (tensor.to(self._dtype) for tensor in near)
+        if self.seen_tokens:
+            keys, values = (torch.cat(pair, dim=2) for pair in zip(*self.near(), strict=True))
             yield keys, values
         yield from self._pages()
 
     def blocks(self) -> Iterator[Pair]:
         """As `parts`, but in order."""
-        num_sinks = min(self.seen_tokens, SINK_TOKENS)
-        keys, values = (tensor[:, :, :num_sinks].to(self._dtype) for tensor in self._sinks)
-        yield keys, values
+        sinks, tail = self.near()
+        yield sinks
         yield from self._pages()
-        keys, values = (tensor[:, :, : self._num_tail].to(self._dtype) for tensor in self._tail)
-        yield keys, values
+        yield tail
 
     def _pages(self) -> Iterator[Pair]:
         for first in range(0, self._num_pages, BLOCK_PAGES):
             stop = min(first + BLOCK_PAGES, self._num_pages)
             yield self._keys.read(first, stop, self._dtype), self._values.read(first, stop, self._dtype)
 
-    def _near(self) -> Iterator[Pair]:
-        return zip(self._sinks, self._tail, strict=True)
+    def near(self) -> Iterator[Pair]:
+        """Keys and values outside the pages: of the first tokens, then of the last ones."""
+        for tensors, length in (
+            (self._sinks, min(self.seen_tokens, SINK_TOKENS)),
+            (self._tail, self._num_tail),
+        ):
+            keys, values = (tensor[:, :, :length].to(self._dtype) for tensor in tensors)
+            yield keys, values
+
+    def page_keys(self, first_page: int, stop_page: int) -> torch.Tensor:
+        """[1, kv_heads, tokens, head_dim], as they are attended to."""
+        return self._keys.read(first_page, stop_page, self._dtype)
+
+    def take(self, pages: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Dequantises each head's own pages, [kv_heads, pages], into keys and values."""
+        keys.copy_(self._keys.read_some(pages, self._dtype))
+        values.copy_(self._values.read_some(pages, self._dtype))
 
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         num_new = keys.shape[2]
@@ -93,7 +112,7 @@ class PagedBuffer:
         sinks = slice(min(start, SINK_TOKENS), min(self.seen_tokens, SINK_TOKENS))
         gained: dict[str, torch.Tensor] = {}
         for name, store, sink, tail in self._stores():
-            pages = store.pages(_num_pages(start), self._num_pages)
+            pages = store.pages(num_pages(start), self._num_pages)
             gained |= {f"{name}_{part}": tensor for part, tensor in pages.items()}
             gained |= {f"{name}_sinks": sink[:, :, sinks], f"{name}_tail": tail[:, :, : self._num_tail]}
         return gained
@@ -102,14 +121,14 @@ class PagedBuffer:
         """Takes what num_tokens, which come next, have left elsewhere."""
         stop = self.seen_tokens + num_tokens
         sinks = slice(min(self.seen_tokens, SINK_TOKENS), min(stop, SINK_TOKENS))
-        num_pages = _num_pages(stop)
-        num_tail = max(0, stop - SINK_TOKENS - num_pages * PAGE_TOKENS)
+        stop_page = num_pages(stop)
+        num_tail = max(0, stop - SINK_TOKENS - stop_page * PAGE_TOKENS)
         for name, store, sink, tail in self._stores():
-            for part, tensor in store.pages(self._num_pages, num_pages).items():
+            for part, tensor in store.pages(self._num_pages, stop_page).items():
                 tensor.copy_(gained[f"{name}_{part}"])
             sink[:, :, sinks] = gained[f"{name}_sinks"]
             tail[:, :, :num_tail] = gained[f"{name}_tail"]
-        self.seen_tokens, self._num_pages, self._num_tail = stop, num_pages, num_tail
+        self.seen_tokens, self._num_pages, self._num_tail = stop, stop_page, num_tail
 
     def _stores(self) -> Iterator[tuple[str, PageStore, torch.Tensor, torch.Tensor]]:
         yield "keys", self._keys, self._sinks[0], self._tail[0]
@@ -124,6 +143,8 @@ class PagedBuffer:
         self.seen_tokens, self._num_pages, self._num_tail, tail = mark
         for now, then in zip(self._tail, tail, strict=True):
             now.copy_(then)
+        if self.selected is not None:
+            self.selected.rewind(self.seen_tokens)
 
     @property
     def mark_bytes(self) -> int:
@@ -136,14 +157,11 @@ class PagedBuffer:
     def nbytes(self) -> int:
         near = min(self.seen_tokens, SINK_TOKENS) + self._num_tail
         pages = self._keys.nbytes(self._num_pages) + self._values.nbytes(self._num_pages)
-        return pages + sum(tensor[:, :, :1].nbytes * near for tensor in self._tail)
+        chosen = self.selected.nbytes if self.selected is not None else 0
+        return chosen + pages + sum(tensor[:, :, :1].nbytes * near for tensor in self._tail)
 
     @property
     def capacity_bytes(self) -> int:
         pages = sum(store.nbytes(store.capacity_pages) for store in (self._keys, self._values))
-        return pages + sum(tensor.nbytes for tensor in (*self._sinks, *self._tail))
-
-
-def _num_pages(seen_tokens: int) -> int:
-    """Full pages once so many tokens are seen, however they came."""
-    return max(0, seen_tokens - SINK_TOKENS - RECENT_TOKENS) // PAGE_TOKENS
+        chosen = self.selected.capacity_bytes if self.selected is not None else 0
+        return chosen + pages + sum(tensor.nbytes for tensor in (*self._sinks, *self._tail))

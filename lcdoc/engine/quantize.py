@@ -6,7 +6,7 @@ outliers stay in their channels, for values per token (KIVI, arXiv 2402.02750).
 
 import torch
 
-PAGE_TOKENS = 64
+from lcdoc.engine.page_layout import PAGE_TOKENS
 
 KEYS_AXIS = 3  # of [1, kv_heads, pages, PAGE_TOKENS, head_dim]: one scale for a channel's 64 tokens
 VALUES_AXIS = 4  # one scale for a token's channels
@@ -52,15 +52,30 @@ class PageStore:
 
     def read(self, first_page: int, stop_page: int, dtype: torch.dtype) -> torch.Tensor:
         """The pages first_page..stop_page-1 as [1, kv_heads, tokens, head_dim]: the only dequantised copy."""
-        span = slice(first_page, stop_page)
-        codes = self._codes[:, :, span]
+        return self._dequantised(dtype, *self.pages(first_page, stop_page).values())
+
+    def read_some(self, pages: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """As `read`, of each head's own pages, [kv_heads, pages]."""
+        parts = (self._codes, self._scales, self._least)
+        chosen = (
+            torch.stack([head.index_select(0, own) for head, own in zip(part[0], pages, strict=True)])[None]
+            if part.shape[1]
+            else part
+            for part in parts
+        )
+        return self._dequantised(dtype, *chosen)
+
+    def _dequantised(
+        self, dtype: torch.dtype, codes: torch.Tensor, scales: torch.Tensor, least: torch.Tensor
+    ) -> torch.Tensor:
+        """Of pages stored as [1, kv_heads, pages, ...]."""
         if self.bits == 16:
             return codes.to(dtype).flatten(2, 3)
         if self.bits == 4:
             codes = torch.cat((codes & 15, codes >> 4), dim=-1)
-        pages = codes.to(torch.float32)
-        pages.mul_(self._scales[:, :, span]).add_(self._least[:, :, span])
-        return pages.to(dtype).flatten(2, 3)
+        numbers = codes.to(torch.float32)
+        numbers.mul_(scales).add_(least)
+        return numbers.to(dtype).flatten(2, 3)
 
     def pages(self, first_page: int, stop_page: int) -> dict[str, torch.Tensor]:
         """Views of all that is stored of the pages first_page..stop_page-1."""

@@ -10,6 +10,7 @@ from torch.nn.functional import linear, silu
 
 from lcdoc.engine.fetching import FetchRate, measure_fetching
 from lcdoc.engine.layer_step import measure_layer_step_s
+from lcdoc.engine.page_rate import measure_pages
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.sparse_prefill import SparseRate
 from lcdoc.engine.sparse_rate import measure_sparse
@@ -40,7 +41,7 @@ class Rates:
     unpacked: numbers taken out of pages of fewer bits, by how keys and values are stored. bytes_per_s: of weights
     multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called. fetched: of layers
     kept off the device, by where they lie; a place that could not be measured is missing. sparse: from where on
-    attention by blocks is quicker."""
+    attention by blocks is quicker. pages_from_tokens: held, from which on decoding by pages is quicker."""
 
     linear: tuple[LinearRate, ...]
     causal_flops_per_s: float
@@ -50,6 +51,7 @@ class Rates:
     layer_step_s: float
     fetched: dict[str, FetchRate]
     sparse: SparseRate
+    pages_from_tokens: int
 
     def linear_flops_per_s(self, rows: int, width: int) -> float:
         """The rate of the size nearest to the one asked for."""
@@ -97,6 +99,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         layer_step_s=step_s,
         fetched=measure_fetching(device, weight, step_s),
         sparse=measure_sparse(device, query, keys, values, scale),
+        pages_from_tokens=measure_pages(device, query[:, :, :1], keys, values, scale),
     )
 
 

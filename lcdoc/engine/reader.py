@@ -16,6 +16,7 @@ from lcdoc.engine.extension import Extension, extend_positions
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
 from lcdoc.engine.moving import is_moved, move
+from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.rope import Rotation
 from lcdoc.engine.sparse_prefill import SparsePrefill
 
@@ -41,12 +42,13 @@ class Reader:
         rolling_tokens: int | None = None,
         place: Callable[[torch.Tensor], torch.Tensor] | None = None,
         sparse: SparsePrefill | None = None,
+        selection: PageSelection | None = None,
     ) -> None:
         """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
         rotary embedding that the extension asks for, and must keep it while it reads.
         capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction, rolling_tokens,
-        sparse: see DocumentCache. place: gives the positions at which tokens come to stand, [length], for their
-        numbers in the text; by default these are one and the same."""
+        sparse, selection: see DocumentCache. place: gives the positions at which tokens come to stand, [length], for
+        their numbers in the text; by default these are one and the same."""
         extend_positions(model, extension, capacity_tokens)
         self.model = model
         self.chunk_tokens = chunk_tokens
@@ -65,6 +67,7 @@ class Reader:
             extension,
             rolling_tokens,
             sparse,
+            selection,
         )
         self.logits: torch.Tensor | None = None  # [vocab], of the last token read
 
@@ -240,7 +243,8 @@ class Reader:
             if token_id in stop_ids:
                 return
             yield token_id
-            self.logits = self._traced(torch.tensor([token_id]), trace)
+            with self.cache.decoding():
+                self.logits = self._traced(torch.tensor([token_id]), trace)
 
     def _traced(self, ids: torch.Tensor, trace: AttentionTrace | None) -> torch.Tensor:
         """The logits after ids [length], [vocab]; the trace sees what the last of them attends to."""

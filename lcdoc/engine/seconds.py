@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.engine.flops import past_tokens, prefill_flops, unpacked_values
+from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.rates import Rates
 
 
@@ -54,8 +55,9 @@ def predict_seconds(
         + unpack_s * min(past_tokens(tokens, chunk_tokens), held * chunks)
         + (steps_s + fetch_s) * passes
     )
-    moved_bytes = step_bytes + rung.kv_bytes - rung.narrowed_bytes
-    token_s = steps_s + fetch_s + moved_bytes / rates.bytes_per_s + unpack_s * held
+    attended = PageSelection().attended_tokens(held) if rung.selects_pages else held
+    moved_bytes = step_bytes + (rung.kv_bytes - rung.narrowed_bytes) * attended / held
+    token_s = steps_s + fetch_s + moved_bytes / rates.bytes_per_s + unpack_s * attended
     return Seconds(prefill_s, answer_tokens * token_s)
 
 

@@ -11,6 +11,7 @@ from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape, Rung
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.extension import Extension, extend_positions
+from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.sparse_prefill import SparsePrefill, SparseRate
 from lcdoc.errors import UsageError
@@ -28,8 +29,8 @@ MODES = ("exact", "stream", "duo", *ROUNDED, STOCK, *METHODS)
 # With a share of heads that stream: those of the profile's lowest gates, and as many drawn at random.
 DUO, RANDOM = "duo", "random"
 RANDOM_SEED = 0
-# Behind a mode's name: the document is read by blocks.
-SPARSE = "+sparse"
+# Behind a mode's name: the document is read by blocks, answers are written by pages.
+SPARSE, PAGES = "+sparse", "+pages"
 
 
 class Cache(Protocol):
@@ -71,14 +72,14 @@ def check_modes(modes: Sequence[str], others: Sequence[str] = ()) -> None:
     """others: allowed besides. Raises UsageError for an unknown mode, or none. An eviction policy is one with what it
     keeps, snapkv@25%; so are duo and random with the share of heads that stream, random@75%."""
     names = *MODES, *others
-    plain = [mode.removesuffix(SPARSE) for mode in modes]
+    plain = [mode.removesuffix(PAGES).removesuffix(SPARSE) for mode in modes]
     unknown = [mode for mode in plain if mode not in names and not _evicts(mode) and not _streams(mode)]
     if unknown or not modes:
         named = repr(unknown[0]) if unknown else "none"
         raise UsageError(
             f"modes must be some of {', '.join(names)} or a policy and what it keeps, such as question@25%, or duo or "
             f"random and the share of heads that stream, such as duo@75%, with {SPARSE} behind those that read by "
-            f"blocks, not {named}"
+            f"blocks and {PAGES} behind those that answer by pages, not {named}"
         )
 
 
@@ -100,9 +101,11 @@ def _streams(mode: str) -> bool:
 
 def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     """The settings under which a mode reads: each takes only those that concern it."""
-    mode, sparse, _ = mode.partition(SPARSE)
-    if sparse:
-        return replace(settings_for(mode, settings), sparse_prefill=True)
+    if mode.endswith(PAGES):
+        return replace(_loosened(settings_for(mode.removesuffix(PAGES), settings)), page_selection="on")
+    if mode.endswith(SPARSE):
+        return replace(_loosened(settings_for(mode.removesuffix(SPARSE), settings)), sparse_prefill=True)
+    settings = replace(settings, sparse_prefill=False, page_selection="off")
     name, _, share = mode.partition("@")
     if name in (DUO, RANDOM):
         return replace(settings, mode="duo", kv_dtype="model", streaming=share or settings.streaming)
@@ -119,6 +122,11 @@ def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     # Beyond the window nothing is exact, but as much is kept.
     extends = settings.extend not in (None, "none")
     return replace(plain, mode="auto" if extends else "exact", kv_dtype="model")
+
+
+def _loosened(settings: ReadSettings) -> ReadSettings:
+    """As exact reading is, but for what is about to be given up."""
+    return replace(settings, mode="auto") if settings.mode == "exact" else settings
 
 
 def stock_attention(model: Any) -> str:
@@ -177,6 +185,7 @@ def open_reader(
         eviction=rung.eviction,
         extension=extension,
         sparse=SparsePrefill(_sparse_rate(model)) if rung.sparse else None,
+        selection=PageSelection() if rung.selects_pages else None,
     )
 
 

@@ -111,8 +111,10 @@ class Receipt:
     with what stands around them, before all else of pages_reread.
     tokens_from_store: of the tokens read, those that an earlier reading had stored. prefill_density: of the keys before
     a chunk that retrieval heads could have attended to while the document was read, the share they did; below 1 only
-    with sparse prefill. instructions: text of the documents that reads like an instruction to a model and drew the
-    answer's attention, with the share of its tokens that looked there most.
+    with sparse prefill. decode_density: of the tokens that retrieval heads held whenever they left some out while
+    answers were written, the share they attended to; below 1 only with page selection.
+    instructions: text of the documents that reads like an instruction to a model and drew the answer's attention, with
+    the share of its tokens that looked there most.
     notes: every fallback taken and every approximation, one sentence each.
     """
 
@@ -134,6 +136,7 @@ class Receipt:
     conflict: tuple[PassageAnswer, ...] = ()
     tokens_from_store: int = 0
     prefill_density: float = 1.0
+    decode_density: float = 1.0
     instructions: tuple[Passage, ...] = ()
     notes: tuple[str, ...] = ()
 

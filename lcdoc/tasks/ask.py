@@ -85,6 +85,7 @@ class Reading:
             eviction=rung.eviction,
             extension=self._plan.room.extension,
             sparse=host.sparse_prefill(on_note) if rung.sparse else None,
+            selection=host.page_selection(settings.page_selection, on_note) if rung.selects_pages else None,
         )
         self.chain: Chain | None = None  # what keeps the reading
         self.not_stored: str | None = None  # why the store is not used

@@ -82,6 +82,7 @@ def exactly(settings: ReadSettings) -> ReadSettings:
         sink_size=None,
         recent_size=None,
         sparse_prefill=False,
+        page_selection="off",
     )
 
 
@@ -92,7 +93,8 @@ def _ruling_out(settings: ReadSettings) -> tuple[str, ...]:
     asked = settings.evict is not None or settings.keep is not None
     evict = ("no --evict or --keep",) if asked else ()
     sparse = ("--sparse-prefill off",) if settings.sparse_prefill else ()
-    return weights + mode + kv_dtype + evict + sparse
+    pages = ("--page-selection off",) if settings.page_selection != "off" else ()
+    return weights + mode + kv_dtype + evict + sparse + pages
 
 
 def _pages(tokenized: TokenizedDocument | None, tokens: int) -> tuple[int, ...]:

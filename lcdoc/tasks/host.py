@@ -8,6 +8,7 @@ from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.memory import MemoryMeter, allocating, release_unused
+from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.models import (
     choose_device,
@@ -77,6 +78,13 @@ class Host:
     def sparse_prefill(self, say: Callable[[str], None]) -> SparsePrefill:
         """Reading by blocks, as it pays on this device. say hears what takes time."""
         return SparsePrefill(known_calibration(self.device, self.dtype, say).rates.sparse)
+
+    def page_selection(self, when: str, say: Callable[[str], None]) -> PageSelection:
+        """when: "on", or "auto" for where it pays on this device. say hears what takes time."""
+        if when == "on":
+            return PageSelection()
+        rates = known_calibration(self.device, self.dtype, say).rates
+        return PageSelection(from_tokens=rates.pages_from_tokens)
 
     def load(self, weights: str, offloaded_layers: int) -> Any:
         """The model, loaded anew only where it isn't there in this form; nobody may hold the one before then. Raises

@@ -193,6 +193,7 @@ def part_settings(settings: ReadSettings) -> ReadSettings:
         sink_size=None,
         recent_size=None,
         sparse_prefill=False,
+        page_selection="off",
         extend=NONE,
         fusion=OFF,
     )

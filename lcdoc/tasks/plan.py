@@ -186,6 +186,7 @@ def list_rungs(
         demand=demand,
         extension=extension,
         sparse=settings.sparse_prefill,
+        select_pages=settings.page_selection != "off" and settings.mode != "exact",
     )
     sizes = {
         "capacity_tokens": capacity_tokens,
@@ -209,6 +210,7 @@ def _limits(
         kv_dtype = "model"
     sizes = settings.sink_size, settings.recent_size
     _check_sparse(settings)
+    _check_pages(settings)
     if settings.mode in ("auto", "exact") and sizes != (None, None):
         raise UsageError(f"sink and recent sizes belong to --mode stream or duo, not {settings.mode}")
     if settings.mode != "duo" and settings.streaming is not None:
@@ -260,6 +262,24 @@ def _check_sparse(settings: ReadSettings) -> None:
         raise UsageError(
             f"--sparse-prefill on is for heads that keep every key as it is; it can't go with {other}: leave out one "
             f"of them"
+        )
+
+
+def _check_pages(settings: ReadSettings) -> None:
+    """Raises UsageError where no head could be decoded by pages, or none may."""
+    if settings.page_selection != "on":
+        return
+    other = None
+    if settings.mode in ("exact", "stream"):
+        other = f"--mode {settings.mode}"
+    elif settings.evict is not None or settings.keep is not None:
+        other = "--evict or --keep"
+    elif settings.extend in ("self-extend", "lm-infinite"):
+        other = f"--extend {settings.extend}"
+    if other:
+        raise UsageError(
+            f"--page-selection on is for heads that keep everything where it is, and gives up exactness; it can't go "
+            f"with {other}: leave out one of them"
         )
 
 

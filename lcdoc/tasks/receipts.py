@@ -33,9 +33,10 @@ def make_receipt(
     pages_total, unread, chosen_whole = pages_of(documents, tokens, tokens_read)
     num_heads, kept = _heads(cache)
     density = cache.sparse.density if cache.sparse is not None else 1.0
+    decoded = cache.selection.density if cache.selection is not None else 1.0
     losses = _page_losses(tokens, cache, head_tokens, tokens_read)
     return Receipt(
-        exact=chosen_whole and density == 1 and not (losses or rounded or extension),
+        exact=chosen_whole and density == decoded == 1 and not (losses or rounded or extension),
         mode=mode,
         tokens_total=len(tokens.token_ids),
         tokens_read=tokens_read,
@@ -50,7 +51,8 @@ def make_receipt(
         extended_times=extension.times if extension else 1.0,
         tokens_from_store=tokens_from_store,
         prefill_density=density,
-        notes=(*notes, *_sparse_note(density)),
+        decode_density=decoded,
+        notes=(*notes, *_sparse_note(density), *_pages_note(decoded)),
     )
 
 
@@ -92,6 +94,14 @@ def _sparse_note(density: float) -> tuple[str, ...]:
     if density == 1:
         return ()
     return (f"heads that keep everything attended to {density:.0%} of the text before each chunk",)
+
+
+def _pages_note(density: float) -> tuple[str, ...]:
+    if density == 1:
+        return ()
+    return (
+        f"while answering, heads that keep everything attended to {density:.0%} of the text, chosen by pages",
+    )
 
 
 def _positions(cache: DocumentCache, extension: Extension | None) -> str:

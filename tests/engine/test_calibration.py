@@ -92,7 +92,7 @@ def test_nothing_is_kept_for_another_machine(calibration, tmp_path):
         lambda text: "",
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
-        lambda text: text.replace('"version": 4', '"version": 0'),
+        lambda text: text.replace('"version": 5', '"version": 0'),
         lambda text: text.replace('"bytes_per_s": ', '"bytes_per_s": -'),
         lambda text: text.replace('"bytes_per_s"', '"bytes"'),
         lambda text: json.dumps(json.loads(text) | {"rates": {}}),

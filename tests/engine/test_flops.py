@@ -1,5 +1,6 @@
 """lcdoc.engine.flops and seconds: by hand, for a model small enough to count on paper."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -43,6 +44,7 @@ RATES = Rates(
     layer_step_s=0.5,
     fetched={},
     sparse=SparseRate(1, 1.0),
+    pages_from_tokens=1,
 )
 
 
@@ -134,6 +136,19 @@ def test_seconds_by_hand():
     assert rounded.prefill_s == pytest.approx(seconds.prefill_s + (4 + 8) * unpack_s)
     saved_s = 2 * (exact.kv_bytes - int8.kv_bytes) / 1000
     assert rounded.answer_s == pytest.approx(seconds.answer_s - saved_s + 2 * 10 * unpack_s)
+
+
+def test_an_answer_by_pages_moves_what_it_attends_to():
+    limits = Limits(select_pages=True)
+    shape = replace(SHAPE, windows=(None,) * 4)
+    [paged, *_] = ladder(shape, capacity_tokens=9000, chunk_tokens=512, base_bytes=0, limits=limits)
+    [short, *_] = ladder(shape, capacity_tokens=2000, chunk_tokens=512, base_bytes=0, limits=limits)
+    assert paged.selects_pages and not short.selects_pages and not short.loss
+    options = {"tokens": 8192, "answer_tokens": 1, "layer_weights": 5000, "step_bytes": 0}
+    steps_s = 4 * 0.5
+    attended = (64 + 128 + 32 * 64) / 8192
+    seconds = predict_seconds(shape, paged, RATES, **options)
+    assert seconds.answer_s == pytest.approx(steps_s + paged.kv_bytes * attended / 1000)
 
 
 def test_longer_takes_longer():

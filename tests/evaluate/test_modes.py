@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from lcdoc.config import ReadSettings
+from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.errors import UsageError
-from lcdoc.evaluate.modes import check_modes, open_reader, settings_for
+from lcdoc.evaluate.modes import check_modes, first_rung, open_reader, settings_for
 from lcdoc.models import load_model, resolve
 
 GATES = ((0.9, 0.1), (0.2, 0.8))
@@ -96,3 +98,17 @@ def test_without_a_profile_it_is_refused_before_the_weights_are_loaded(
         result = call_lcdoc(*command, "--mode", f"exact,{mode}")
         assert result.returncode == 2 and "needs a head profile" in result.stderr
         assert not (tmp_path / "result.json").exists()
+
+
+def test_pages_go_behind_any_mode_that_keeps_everything_somewhere() -> None:
+    shape = ModelShape(4, 2, 8, 32, 64, 100, (None,) * 4, 0, torch.float32)
+    for mode, kv_dtype in (("exact+pages", "model"), ("int8+pages", "int8"), ("exact+sparse+pages", "model")):
+        check_modes((mode,))
+        paged, short = (first_rung(shape, mode, ReadSettings(), capacity) for capacity in (4000, 2000))
+        assert paged.selects_pages and paged.kv_dtype == kv_dtype
+        assert paged.sparse == short.sparse == ("sparse" in mode)
+        assert not short.selects_pages
+    plain = first_rung(shape, "exact", ReadSettings(page_selection="on"), 4000)
+    assert not plain.selects_pages and not plain.loss, "a mode takes nothing that is not its own"
+    with pytest.raises(UsageError, match="can't go with --mode stream"):
+        first_rung(shape, "stream+pages", ReadSettings(), 4000)

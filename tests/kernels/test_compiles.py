@@ -15,8 +15,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-SPECIAL = {"p_lse": "*fp32", "p_shares": "*fp32", "p_lists": "*i32", "p_counts": "*i32", "p_codes": "*u8"}
-SIZES = {"GROUP": 4, "HEAD_DIM": 128, "WIDTH": 128, "SAMPLES": 8, "ROWS": 64, "COLUMNS": 64}
+SPECIAL = dict.fromkeys(("p_lse", "p_shares", "p_scores"), "*fp32")
+SPECIAL |= {"p_lists": "*i32", "p_counts": "*i32", "p_codes": "*u8"}
+SIZES = {"GROUP": 4, "HEAD_DIM": 128, "WIDTH": 128, "SAMPLES": 8, "ROWS": 64, "COLUMNS": 64, "PAGE": 4}
 for word in sys.argv[1:]:
     operation, name = word.split(".")
     kernel = getattr(importlib.import_module(f"lcdoc.kernels.{operation}.fused"), name)
@@ -36,6 +37,7 @@ for word in sys.argv[1:]:
 KERNELS = [
     "block_score.score_kernel",
     "block_sparse_prefill.attend_kernel",
+    "page_score.score_kernel",
     "sink_window_prefill.attend_kernel",
 ]
 

@@ -127,6 +127,12 @@ def test_asked_again_nothing_is_read_and_all_is_the_same(
     assert str(store.folder) in warning and "it holds the document's content" in warning
 
 
+def test_the_default_model_goes_on_with_the_very_same_logits(ask: Callable[..., Asked], store: Store) -> None:
+    first, again = (ask(store, model=Path("smollm2-135m-instruct"), chunk_tokens=256) for _ in range(2))
+    assert again.read_anew == 0 and again.receipt.tokens_from_store == first.receipt.tokens_total > 1000
+    assert same(first, again) and first.answer.answer
+
+
 def test_a_text_that_went_on_is_read_from_there(ask: Callable[..., Asked], store: Store) -> None:
     ask(store, last=45)
     longer = ask(store, last=70)

@@ -1,6 +1,7 @@
 """`lcdoc stream` on a text that ends, and on a pipe that doesn't."""
 
 import json
+import os
 import random
 import signal
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
-KILLS = 3
+KILLS = 20 if os.environ.get("THOROUGH") else 3  # with THOROUGH set in the environment
 QUESTION = "Which boat left last?"
-LINES = [f"On day {day} boat {day * 37 % 101} left the harbour for island {day}.\n" for day in range(1, 90)]
+LINES = [
+    f"On day {day} boat {day * 37 % 101} left the harbour for island {day}.\n" for day in range(1, 30 * KILLS)
+]
 OPTIONS = (
     "--device",
     "cpu",
