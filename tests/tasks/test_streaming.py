@@ -20,8 +20,8 @@ from lcdoc.tasks.plan import list_rungs
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 LLAMA_3_8B = Path(__file__).parents[1] / "data" / "configs" / "llama-3-8b.json"
 PROFILE = "llama-3-8b-instruct-gradient-1048k"
-# Of models of 32 layers; the default model's has a shape of its own.
-LARGE = [name for name in shipped_profiles() if not name.startswith("smollm2")]
+# Of models of 32 layers; those of two smaller ones have shapes of their own.
+LARGE = [name for name in shipped_profiles() if not name.startswith(("smollm2", "qwen2.5"))]
 GQA = [name for name in LARGE if not name.startswith("llama-2")]
 SHAPE = ModelShape(
     num_heads=32,
