@@ -20,6 +20,7 @@ from lcdoc.cli.perplexity import perplexity_command
 from lcdoc.cli.plan import plan_command
 from lcdoc.cli.plot import plot_command
 from lcdoc.cli.qa import qa_command
+from lcdoc.cli.ranking import ranking_command
 from lcdoc.cli.reading import answering
 from lcdoc.cli.ruler import ruler_command
 from lcdoc.cli.selftest import selftest_command
@@ -218,6 +219,7 @@ eval_app.command("context")(context_command)
 eval_app.command("needle")(needle_command)
 eval_app.command("perplexity")(perplexity_command)
 eval_app.command("qa")(qa_command)
+eval_app.command("ranking")(ranking_command)
 eval_app.command("ruler")(ruler_command)
 eval_app.command("stream")(stream_recall_command)
 eval_app.command("stream-perplexity")(stream_perplexity_command)

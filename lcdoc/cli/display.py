@@ -18,6 +18,7 @@ PHASES = {
     "parse": "parsing",
     "load": "loading the model",
     "read": "reading",
+    "judge": "judging passages",
     "reread": "reading again",
     "answer": "answering",
     "map": "summarizing parts",

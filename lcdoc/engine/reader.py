@@ -327,6 +327,12 @@ class Reader:
         self.cache.rewind(cache_mark)
 
 
+def score_bytes(num_tokens: int, vocab_size: int, itemsize: int) -> int:
+    """Most bytes that `score` takes beside the reading: logits and a copy as the model computes them, twice in float32.
+    itemsize: of the model's dtype."""
+    return min(num_tokens, SCORE_TOKENS) * vocab_size * 2 * (itemsize + 4)
+
+
 def log_probabilities(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
     """What the logits [length, vocab] give token_ids [length], on the CPU in float32."""
     return logits.float().log_softmax(-1).gather(-1, token_ids.to(logits.device)[:, None])[:, 0].cpu()

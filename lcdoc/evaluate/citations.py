@@ -1,26 +1,23 @@
 """Whether the page is right that an answer's sentence is cited with: questions whose page is known."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from lcdoc.citations.sentences import sentences
 from lcdoc.citations.source_text import Place
 from lcdoc.config import ReadSettings, Sampling
-from lcdoc.documents import Document, load_document
 from lcdoc.documents.cleaning import squeeze
-from lcdoc.errors import DocumentError, UsageError
+from lcdoc.documents.document import Document
+from lcdoc.errors import UsageError
 from lcdoc.evaluate.subject import Subject
 from lcdoc.evaluate.suite import Round, Suite
+from lcdoc.evaluate.triples import Surroundings, Triple, load_triples
 from lcdoc.tasks.answer import Citation
 from lcdoc.tasks.ask import Reading, stop_ids_of
 from lcdoc.tasks.progress import Observer
-from lcdoc.tokens import PageSpan, tokenize
 
 ANSWER_TOKENS = 48
 # A page of more tokens than these is left out: on one that long a place says little.
@@ -28,17 +25,6 @@ PAGE_TOKENS = 600
 THRESHOLDS = tuple(step / 20 for step in range(16))
 # Of pages cited by attention, so many are to be right.
 RIGHT_SHARE = 0.85
-
-
-@dataclass(frozen=True)
-class Triple:
-    """A question about a file, an answer that is right, and the number of the page that has it."""
-
-    id: str
-    file: str
-    question: str
-    answers: tuple[str, ...]
-    page: int
 
 
 @dataclass(frozen=True)
@@ -81,13 +67,11 @@ class CitationTest(Suite[CitationCell]):
 
     def __init__(self, settings: ReadSettings, path: Path, folder: Path, plan: CitationPlan) -> None:
         """folder: of the documents. Raises DocumentError where the questions or a document can't be read."""
-        self._settings, self._plan, self._folder = settings, plan, folder
+        self._settings = settings
         self._subject = Subject(settings, ("exact",))
-        self._document = cache(self._load)
-        triples = load_triples(path)
-        count = len(triples) if plan.limit is None else min(plan.limit, len(triples))
-        chosen = [triples[index * len(triples) // count] for index in range(count)]
-        fitting = [(triple, pages) for triple in chosen if (pages := self._pages(triple))]
+        chosen = load_triples(path, plan.limit)
+        surroundings = Surroundings(folder, self._subject.tokenizer, PAGE_TOKENS)
+        fitting = [(one, pages) for one in chosen if (pages := surroundings.of(one, plan.tokens))]
         if not fitting:
             raise UsageError(f"no page that {path} asks for has {PAGE_TOKENS} tokens or less")
         self._fitting = fitting
@@ -114,29 +98,6 @@ class CitationTest(Suite[CitationCell]):
 
     def score(self) -> dict[str, Any]:
         return score(self.cells)
-
-    def _load(self, name: str) -> tuple[Document, tuple[PageSpan, ...]]:
-        document = load_document(str(self._folder / name))
-        return document, tokenize(self._subject.tokenizer, [document]).spans
-
-    def _pages(self, triple: Triple) -> Document | None:
-        """The document with the right page and those around it alone, as many as there is room for; None where that
-        page is too long. Where the right page stands among them is drawn by the question's id."""
-        document, spans = self._document(triple.file)
-        sizes = [span.stop - span.start for span in spans]
-        right = next((at for at, span in enumerate(spans) if span.page.number == triple.page), None)
-        if right is None:
-            raise DocumentError(f"{triple.file} has no page {triple.page}, which {triple.id} asks for")
-        if sizes[right] > PAGE_TOKENS:
-            return None
-        random, first, last, room = Random(triple.id), right, right, self._plan.tokens - sizes[right]
-        while beside := [at for at in (first - 1, last + 1) if 0 <= at < len(spans)]:
-            chosen = random.choice(beside)
-            room -= sizes[chosen]
-            if room < 0:
-                break
-            first, last = min(first, chosen), max(last, chosen)
-        return replace(document, pages=tuple(span.page for span in spans[first : last + 1]))
 
     def _ask(self, triple: Triple, document: Document, observer: Observer) -> CitationCell:
         reading = Reading(
@@ -185,22 +146,6 @@ class CitationTest(Suite[CitationCell]):
         )
         assert reading.attended is not None
         return reading.attended.best(0, len(triple.answers[0]))
-
-
-def load_triples(path: Path) -> list[Triple]:
-    """Raises DocumentError for a file that holds none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        found = [json.loads(line) for line in lines if line.strip()]
-        triples = [
-            Triple(one["id"], one["file"], one["question"], tuple(one["answers"]), one["page"])
-            for one in found
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DocumentError(f"{path}: no questions with pages as JSON lines: {error}") from error
-    if not triples:
-        raise DocumentError(f"{path}: holds no question")
-    return triples
 
 
 def score(cells: Sequence[CitationCell]) -> dict[str, Any]:

@@ -13,18 +13,22 @@ ELLIPSIS = "\n...\n"
 BETWEEN_TOKENS = 12
 
 
-def choose(spans: Sequence[Span], scores: Sequence[float], max_tokens: int) -> list[Span]:
-    """The spans with the highest scores, best first, as many as have room; one at least."""
+def choose(
+    spans: Sequence[Span], scores: Sequence[float], max_tokens: int, first: Sequence[Span] = ()
+) -> list[Span]:
+    """The spans with the highest scores, best first, as many as have room; one at least. first: those before all."""
     ranked = sorted(zip(spans, scores, strict=True), key=lambda pair: pair[1], reverse=True)
     chosen: list[Span] = []
+    taken: set[int] = set()
     room = max_tokens
-    for span, _ in ranked:
-        if not span.text.strip():
+    for span in (*first, *(span for span, _ in ranked)):
+        if span.start in taken or not span.text.strip():
             continue
         room -= span.num_tokens + BETWEEN_TOKENS
         if chosen and room < 0:
             break
         chosen.append(span)
+        taken.add(span.start)
     return chosen
 
 

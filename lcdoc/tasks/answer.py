@@ -85,6 +85,17 @@ class PageReread:
 
 
 @dataclass(frozen=True)
+class PassageAnswer:
+    """What a passage answers by itself, and how likely the model found those words, in the mean; 0 to 1."""
+
+    source: str
+    page: int
+    label: str
+    answer: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Receipt:
     """How the document was really read.
 
@@ -96,6 +107,8 @@ class Receipt:
     positions: "native", "closed up" (what was kept moved to where others were dropped), or the method that extended
     them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused;
     then the answer was written over pages_reread, and every page that was read but isn't among them was left at that.
+    conflict: passages that contradict each other where each is asked alone; those were read again in a second round,
+    with what stands around them, before all else of pages_reread.
     tokens_from_store: of the tokens read, those that an earlier reading had stored. prefill_density: of the keys before
     a chunk that retrieval heads could have attended to while the document was read, the share they did; below 1 only
     with sparse prefill. decode_density: of the tokens that retrieval heads held whenever they left some out while
@@ -120,6 +133,7 @@ class Receipt:
     extended_times: float = 1.0
     parts: int = 1
     pages_reread: tuple[PageReread, ...] = ()
+    conflict: tuple[PassageAnswer, ...] = ()
     tokens_from_store: int = 0
     prefill_density: float = 1.0
     decode_density: float = 1.0

@@ -12,6 +12,7 @@ from lcdoc.engine.calibration import Calibration
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.fusion.likelihood import num_candidates
 from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.own_profile import with_own_profile
@@ -164,17 +165,22 @@ def _seconds(
     place: Place,
     parts: PartsPlan | None = None,
 ) -> Seconds | None:
-    """parts: given, for all of them, one after the other in this way, and for what is read again."""
+    """parts: given, for all of them, one after the other in this way, for spans by themselves, and for what is read
+    again."""
     if parts is not None:
-        one, again = (
-            replace(need, document_tokens=tokens) for tokens in (parts.tokens, parts.excerpt_tokens)
+        one, span, again = (
+            replace(need, document_tokens=tokens)
+            for tokens in (parts.tokens, parts.span_tokens, parts.excerpt_tokens)
         )
         each = _seconds(shape, rung, calibration, one, weights, place)
         last = _seconds(shape, parts.again.rung, calibration, again, weights, place)
-        if each is None or last is None:
+        alone = _seconds(shape, parts.again.rung, calibration, span, weights, place)
+        if each is None or last is None or alone is None:
             return None
         times = need.document_tokens / parts.tokens
-        return Seconds(each.prefill_s * times + last.prefill_s, last.answer_s)
+        judged = num_candidates(need.document_tokens // parts.span_tokens) if parts.likelihood_bytes else 0
+        prefill_s = each.prefill_s * times + alone.prefill_s * judged + last.prefill_s
+        return Seconds(prefill_s, last.answer_s)
     reading_bytes = rung.peak_bytes - place.base_bytes
     layers = fetched_from(place.device, rung.offloaded_layers, shape.layer_bytes, reading_bytes)
     fetch_s = calibration.rates.fetch_s(layers, shape.layer_bytes)

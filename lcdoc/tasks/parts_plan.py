@@ -7,6 +7,7 @@ from typing import Any
 from lcdoc.config import NO_PROFILE, ReadSettings
 from lcdoc.engine.attention_mass import watching_bytes
 from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.reader import score_bytes
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.fusion.parts import cut_parts
 from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
@@ -37,7 +38,8 @@ MakePlan = Callable[[ReadSettings, Need], Plan]
 class PartsPlan:
     """part: how one part is read, exactly, and again: how what bears on a question is read once more. num_parts:
     counted where the text is known, else the least there can be. tokens: the most of the document in a part.
-    watching_bytes: what is taken on top to see what a question attends to."""
+    watching_bytes: what is taken on top to see what a question attends to. likelihood_bytes: likewise, to see how
+    likely spans make a question; 0 where the budget has no room, and that is not looked at."""
 
     part: Plan
     again: Plan
@@ -45,18 +47,28 @@ class PartsPlan:
     tokens: int
     excerpt_tokens: int
     watching_bytes: int
+    likelihood_bytes: int
 
     @property
     def loss(self) -> str:
         """What is given up, in words."""
+        by = "" if self.likelihood_bytes else ", judged without its likelihood, for which there is no memory"
         return (
             f"read in {self.num_parts} parts; each answer sees no more than {self.excerpt_tokens:,} tokens of them "
-            f"together, those that bear on its question most"
+            f"together, those that bear on its question most{by}"
         )
 
     @property
     def peak_bytes(self) -> int:
-        return max(self.part.rung.peak_bytes + self.watching_bytes, self.again.rung.peak_bytes)
+        return max(
+            self.part.rung.peak_bytes + self.watching_bytes,
+            self.again.rung.peak_bytes + self.likelihood_bytes,
+        )
+
+    @property
+    def span_tokens(self) -> int:
+        """The most tokens of a span: short enough for two to be read again together."""
+        return min(SPAN_TOKENS, self.tokens, self.excerpt_tokens // 2)
 
     def named(self, rung: Rung) -> Rung:
         """A way to read a part, as a way to read the document."""
@@ -139,7 +151,10 @@ def plan_parts(
                 f"{again.budget_bytes / 1e9:.2f} GB; raise --budget, or take a smaller --model"
             )
     watching = _watching_bytes(shape, part_tokens)
-    plan = PartsPlan(part, again, 0, part_tokens, excerpt_tokens, watching)
+    likelihood = score_bytes(need.prompt_tokens, shape.vocab_size, shape.dtype.itemsize)
+    if again.rung.peak_bytes + likelihood > again.budget_bytes:
+        likelihood = 0
+    plan = PartsPlan(part, again, 0, part_tokens, excerpt_tokens, watching, likelihood)
     num_parts = -(-need.document_tokens // part_tokens)
     if tokens is not None:
         num_parts = len(cut(plan, tokens))
@@ -163,9 +178,8 @@ def _watching_bytes(shape: ModelShape, part_tokens: int) -> int:
 
 
 def cut(plan: PartsPlan, tokens: TokenizedDocument) -> list[list[Span]]:
-    """The parts of a text, each as its spans. A span is short enough for two to be read again together."""
-    max_tokens = min(SPAN_TOKENS, plan.tokens, plan.excerpt_tokens // 2)
-    return cut_parts(cut_spans(tokens, max_tokens), plan.tokens)
+    """The parts of a text, each as its spans."""
+    return cut_parts(cut_spans(tokens, plan.span_tokens), plan.tokens)
 
 
 def part_settings(settings: ReadSettings) -> ReadSettings:

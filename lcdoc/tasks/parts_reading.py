@@ -12,9 +12,12 @@ from lcdoc.engine.memory import release_unused
 from lcdoc.errors import DocumentError, UsageError
 from lcdoc.fusion.excerpt import choose, excerpt
 from lcdoc.fusion.heads import choose_heads
+from lcdoc.fusion.ranking import Judgement
+from lcdoc.fusion.rivals import rivals, with_neighbours
 from lcdoc.fusion.spans import Span
 from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, PlanSummary
+from lcdoc.tasks.apart import APART_TOKENS, Extract, ask_apart, find_conflict
 from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.host import Host
 from lcdoc.tasks.own_profile import with_own_profile
@@ -74,7 +77,9 @@ class PartsReading:
             on_note=on_note,
             store=store,
         )
-        self._scores: dict[str, list[float]] = {}
+        self._swept: dict[str, Judgement] = {}  # by attention and words
+        self._judgements: dict[str, Judgement] = {}
+        self._conflicts: dict[str, tuple[Extract, ...]] = {}
         self._paid_s = 0.0  # of the sweeps, what answers have accounted for
         self._load_s = time.perf_counter() - started
 
@@ -113,11 +118,33 @@ class PartsReading:
         """What the process has to stay under."""
         return self._plan.part.budget_bytes
 
+    @property
+    def spans(self) -> Sequence[Span]:
+        """The passages of the documents that are judged."""
+        return self._sweep.spans
+
+    @property
+    def sweep_s(self) -> float:
+        """What reading the parts and judging the passages took."""
+        return self._sweep.seconds
+
+    def judge(self, question: str) -> Judgement:
+        """What is thought of each passage. Reads all parts where that was not done with this question. Raises
+        UsageError for one that is longer than those known."""
+        if question in self._questions:
+            self.read()
+        if question not in self._swept:
+            self._check_length(question)
+            self._sweep_for([question])
+        if question not in self._judgements:
+            self._judgements[question] = self._sweep.weigh(question, self._swept[question])
+        return self._judgements[question]
+
     def read(self) -> None:
         """Reads all parts, once; where no question is known, only to store them. An interrupt leaves tokens_read at the
         chunks that were finished. Raises DoesNotFitError where memory is refused even to the smallest chunks."""
         if not self._sweep.seconds and (self._questions or self._sweep.stores):
-            self._judge(self._questions)
+            self._sweep_for(self._questions)
 
     def passages(self, question: str) -> list[Document]:
         """What is read again for a question: the documents with the spans alone that bear on it most, word for word and
@@ -132,37 +159,53 @@ class PartsReading:
         chosen = self._chosen(question)
         asked += self._sweep.seconds - before_s  # counted with the sweeps
         release_unused()
-        again = Reading(
-            excerpt(self.documents, chosen),
-            again_settings(self._settings),
-            max_new_tokens=self._max_new_tokens,
-            questions=[question],
-            observer=self._observe_again,
-            on_note=self._on_note,
-            host=self._host,
-            checker=self._checker,
-        )
+        again = self._reading_again(chosen, question, self._max_new_tokens, self._observe_again)
         waited_s = time.perf_counter() - asked
         answer = again.ask(question, sampling, on_text)
         return self._of_all(answer, chosen, again.tokens_total, waited_s)
 
-    def _judge(self, questions: Sequence[str]) -> None:
-        self._scores |= zip(questions, self._sweep.scores(questions), strict=True)
+    def _sweep_for(self, questions: Sequence[str]) -> None:
+        self._swept |= zip(questions, self._sweep.judge(questions), strict=True)
 
     def _chosen(self, question: str) -> list[Span]:
         """What is read again: the best spans, as many as have room with what stands between them."""
-        if question in self._questions:
-            self.read()
-        if question not in self._scores:
-            self._check_length(question)
-            self._judge([question])
-        chosen = choose(self._sweep.spans, self._scores[question], self._plan.excerpt_tokens)
+        spans, scores = self._sweep.spans, self.judge(question).scores
+        if question not in self._conflicts:
+            self._conflicts[question] = self._conflict(question)
+        first = with_neighbours(spans, [extract.span for extract in self._conflicts[question]])
+        chosen = choose(spans, scores, self._plan.excerpt_tokens, first)
         while len(chosen) > 1:
             tokens = tokenize(self._prompt.tokenizer, excerpt(self.documents, chosen))
             if len(tokens.token_ids) <= self._plan.excerpt_tokens:
                 break
             chosen.pop()
         return chosen
+
+    def _conflict(self, question: str) -> tuple[Extract, ...]:
+        """What the best spans answer, each alone, where that differs. Most questions have one best span, and cost
+        nothing here."""
+        near = rivals(self._sweep.spans, self._judgements[question])
+        if not near:
+            return ()
+        extracts = ask_apart(
+            question, near, lambda span: self._reading_again([span], question, APART_TOKENS, silent)
+        )
+        return find_conflict(question, extracts)
+
+    def _reading_again(
+        self, spans: Sequence[Span], question: str, max_new_tokens: int, observer: Observer
+    ) -> Reading:
+        """Of these spans alone, exactly."""
+        return Reading(
+            excerpt(self.documents, spans),
+            again_settings(self._settings),
+            max_new_tokens=max_new_tokens,
+            questions=[question],
+            observer=observer,
+            on_note=self._on_note,
+            host=self._host,
+            checker=self._checker,
+        )
 
     def _check_length(self, question: str) -> None:
         tokens = len(self._prompt.head_ids()) + len(self._prompt.question_ids(question, first=True))
@@ -176,7 +219,16 @@ class PartsReading:
         """The answer over the excerpt, as one over the documents. The first one after a sweep pays for it."""
         parts, steps = self._plan.num_parts, self._sweep.steps
         from_store = self.tokens_from_store
-        receipt = parts_receipt(answer.receipt, self.documents, self.tokens, chosen, parts, steps, from_store)
+        receipt = parts_receipt(
+            answer.receipt,
+            self.documents,
+            self.tokens,
+            chosen,
+            parts,
+            steps,
+            from_store,
+            self._conflicts[answer.question],
+        )
         read_s = self._sweep.seconds + answer.timing.prefill_s
         unpaid_s, self._paid_s = self._sweep.seconds - self._paid_s, self._sweep.seconds
         timing = replace(

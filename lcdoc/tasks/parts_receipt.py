@@ -1,12 +1,13 @@
 """The receipt of an answer over a document that was read in parts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 from lcdoc.documents.document import Document
 from lcdoc.fusion.spans import Span
-from lcdoc.tasks.answer import PageReread, Receipt
+from lcdoc.tasks.answer import PageReread, PassageAnswer, Receipt
+from lcdoc.tasks.apart import Extract
 from lcdoc.tasks.receipts import pages_of
 from lcdoc.tokens import TokenizedDocument
 
@@ -19,9 +20,10 @@ def parts_receipt(
     num_parts: int,
     steps: Sequence[str],
     tokens_from_store: int,
+    conflict: Sequence[Extract],
 ) -> Receipt:
     """again: of the reading of the chosen spans, whose cache it describes. steps: down to less memory, while the parts
-    were read."""
+    were read. conflict: what spans that contradict each other answer, each alone."""
     pages_total, unread, _ = pages_of(documents, tokens, len(tokens.token_ids))
     reread = tuple(_pages(chosen))
     left = pages_total - len(unread) - len(reread)
@@ -42,9 +44,27 @@ def parts_receipt(
         pages_unread=unread,
         parts=num_parts,
         pages_reread=reread,
+        conflict=tuple(_passage_answer(extract) for extract in conflict),
         tokens_from_store=tokens_from_store,
-        notes=(note, *steps, *again.notes),
+        notes=(note, *_second_round(conflict, len(documents) > 1), *steps, *again.notes),
     )
+
+
+def _passage_answer(extract: Extract) -> PassageAnswer:
+    page = extract.span.page
+    return PassageAnswer(
+        page.document.source, page.page.number, page.page.label, extract.answer, extract.probability
+    )
+
+
+def _second_round(conflict: Sequence[Extract], named: bool) -> Iterator[str]:
+    """One sentence, where there was one."""
+    if conflict:
+        told = "; ".join(f'{_places([extract.span], named)}: "{extract.answer}"' for extract in conflict)
+        yield (
+            f"{len(conflict)} passages contradict each other when asked alone ({told}); they were read again in a "
+            f"second round, with what stands around them"
+        )
 
 
 def _pages(chosen: Sequence[Span]) -> list[PageReread]:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
+from dataclasses import replace
+from itertools import accumulate, chain
 
 import torch
 
@@ -10,8 +11,9 @@ from lcdoc.engine.memory import AllocationFailed, release_unused
 from lcdoc.errors import DoesNotFitError
 from lcdoc.fusion import attention
 from lcdoc.fusion.lexical import WordIndex
+from lcdoc.fusion.likelihood import LikelihoodReader, num_candidates
 from lcdoc.fusion.part_reader import PartReader
-from lcdoc.fusion.ranking import fuse
+from lcdoc.fusion.ranking import Judgement
 from lcdoc.fusion.spans import Span
 from lcdoc.store.chain import Chain
 from lcdoc.store.store import Store
@@ -46,6 +48,7 @@ class PartsSweep:
         self._observer, self._on_note = observer, on_note
         self._parts = cut(plan, tokens)
         self.spans = list(chain.from_iterable(self._parts))
+        self._num_candidates = num_candidates(len(self.spans)) if plan.likelihood_bytes else 0
         self._words = WordIndex([span.text for span in self.spans])
         self.tokens_read = self.tokens_swept = 0
         self.tokens_from_store = self.tokens_stored = 0  # of those read
@@ -63,25 +66,61 @@ class PartsSweep:
     def steps(self) -> tuple[str, ...]:
         return self._plan.steps
 
-    def scores(self, questions: Sequence[str]) -> list[list[float]]:
-        """For each question a score for each span. Where an allocation fails all the same, the part is read again in
-        smaller chunks. Raises DoesNotFitError where that is no help."""
+    def judge(self, questions: Sequence[str]) -> list[Judgement]:
+        """For each question what attention and words make of each span. Where an allocation fails all the same, the
+        part is read again in smaller chunks. Raises DoesNotFitError where that is no help."""
         started = time.perf_counter()
         self.tokens_read = self.tokens_from_store = self.tokens_stored = 0
-        self._report(started, 0)
+        self._report_read(started, 0)
         probes = [self._prompt.plain_ids(text) for text in (attention.NULL_QUESTION, *questions)]
         paid: list[list[float]] = [[] for _ in questions]
         for part in self._parts:
             null_mass, *masses = self._read(part, probes, started)
             for scores, mass in zip(paid, masses, strict=True):
                 scores += attention.score(part, mass, null_mass)
-        fused = [
-            fuse(scores, self._words.scores(question))
+        judgements = [
+            Judgement(scores, self._words.scores(question))
             for question, scores in zip(questions, paid, strict=True)
         ]
         self.tokens_swept += self.tokens_read - self.tokens_from_store
         self.seconds += time.perf_counter() - started
-        return fused
+        return judgements
+
+    def weigh(self, question: str, judgement: Judgement) -> Judgement:
+        """Reads the best spans of a judgement once more, each by itself, and judges them by how likely they make the
+        question, too. Raises DoesNotFitError where memory is refused even to the smallest chunks."""
+        started, probe = time.perf_counter(), self._prompt.plain_ids(question)
+        ranked = sorted(range(len(self.spans)), key=judgement.scores.__getitem__, reverse=True)
+        chosen = [idx for idx in ranked[: self._num_candidates] if judgement.scores[idx] > 0]
+        if not chosen or not probe:
+            return judgement
+        likelihood = [0.0] * len(self.spans)
+        for idx, score in zip(chosen, self._likelihood(probe, chosen, started), strict=True):
+            likelihood[idx] = score
+        self.seconds += time.perf_counter() - started
+        return replace(judgement, likelihood=likelihood)
+
+    def _likelihood(self, probe: list[int], chosen: Sequence[int], started: float) -> list[float]:
+        spans = [
+            self._tokens.token_ids[span.start : span.stop] for span in (self.spans[idx] for idx in chosen)
+        ]
+        done = list(accumulate(map(len, spans)))
+
+        def on_span(num_spans: int, kv_bytes: int) -> None:
+            now = done[num_spans - 1]
+            self._report("judge", now, done[-1], now, started, kv_bytes)
+
+        while True:
+            model = self._host.load(self._weights, self._plan.rung.offloaded_layers)
+            reader = LikelihoodReader(model, self._prompt.head_ids(), self._prompt.between_ids())
+            try:
+                scores = reader.scores(spans, probe, self._plan.rung.chunk_tokens, on_span)
+            except AllocationFailed:
+                pass
+            else:
+                self.tokens_swept += done[-1]
+                return scores
+            self._step_down()
 
     def _read(self, part: list[Span], probes: list[list[int]], started: float) -> list[torch.Tensor]:
         """What each probe attends to in a part."""
@@ -101,7 +140,7 @@ class PartsSweep:
             if chain is not None:
                 self.tokens_from_store = before[0] + chain.tokens_loaded
                 self.tokens_stored = before[1] + (chain.tokens_stored if before[1] == first else 0)
-            self._report(started, kv_bytes)
+            self._report_read(started, kv_bytes)
 
         while True:
             try:
@@ -136,13 +175,15 @@ class PartsSweep:
         self._on_note(plan.steps[-1])
         release_unused()
 
-    def _report(self, started: float, kv_bytes: int) -> None:
+    def _report_read(self, started: float, kv_bytes: int) -> None:
+        fresh = self.tokens_read - self.tokens_from_store
+        self._report("read", self.tokens_read, len(self._tokens.token_ids), fresh, started, kv_bytes)
+
+    def _report(self, phase: str, done: int, total: int, fresh: int, started: float, kv_bytes: int) -> None:
+        """fresh: of the tokens done, those that took time."""
         elapsed = time.perf_counter() - started
-        rate = (self.tokens_read - self.tokens_from_store) / elapsed if elapsed else 0.0
-        done, total = self.tokens_read, len(self._tokens.token_ids)
-        memory_bytes = self._host.meter.now_bytes()
-        budget_bytes = self._plan.budget_bytes
-        progress = Progress(
-            "read", done, total, rate, kv_bytes, memory_bytes, budget_bytes, self.tokens_stored
+        rate = fresh / elapsed if elapsed else 0.0
+        memory_bytes, budget_bytes = self._host.meter.now_bytes(), self._plan.budget_bytes
+        self._observer(
+            Progress(phase, done, total, rate, kv_bytes, memory_bytes, budget_bytes, self.tokens_stored)
         )
-        self._observer(progress)

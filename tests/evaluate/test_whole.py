@@ -1,6 +1,7 @@
 """Texts longer than the window: parts, words and first, as `lcdoc eval needle`, `ruler` and `qa` read them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from lcdoc.evaluate.perplexity import Stretches
 from lcdoc.evaluate.ruler.plan import RulerPlan
 from lcdoc.evaluate.ruler.suite import RulerTest
 from lcdoc.tasks.opening import open_reading
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _judged_by_words() -> Iterator[None]:
+    """How likely a passage makes a question tells nothing in a random model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lcdoc.tasks.parts_sweep.num_candidates", lambda num_spans: 0)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -321,6 +321,7 @@ def test_parts_take_half_the_window_and_fit_the_budget():
     assert (plan.tokens, plan.num_parts, plan.excerpt_tokens) == (3996, 26, 1500)
     assert plan.summary.capacity_tokens == 4097 and plan.summary.parts == 26
     assert "read in 26 parts; each answer sees no more than 1,500 tokens of them" in plan.summary.loss
+    assert plan.likelihood_bytes == 64 * 50 * (4 + 4 + 4 + 4)
     tight = planned(100_000, budget_bytes=plan.peak_bytes // 3)
     assert tight.tokens in (3996, 1998, 999) and tight.peak_bytes <= plan.peak_bytes // 3
     assert tight.part.rung.kv_dtype == "model" and tight.part.rung.eviction is None
