@@ -6,6 +6,7 @@ import torch
 from lcdoc.engine.attention_trace import AttentionTrace
 from lcdoc.engine.graph import DecodeGraph
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.static_step import StaticStep
 
@@ -69,6 +70,15 @@ def test_what_no_kernel_can_read_is_decoded_the_usual_way(model_of, ids):
         assert not StaticStep(model, reader.cache).is_allowed()  # no buffers yet
         reader.prefill(ids)
         assert not StaticStep(model, reader.cache).is_allowed()
+
+
+def test_pages_that_are_chosen_are_attended_to_the_usual_way(model_of, ids):
+    selection = PageSelection(least_pages=1, dense_layers=0)
+    reader = Reader(model_of("llama"), HeadSplit.exact(), capacity_tokens=CAPACITY, selection=selection)
+    reader.prefill(ids)  # one page, which is attended to
+    assert StaticStep(reader.model, reader.cache).is_allowed()
+    reader.prefill(ids[:60])  # one of two
+    assert not StaticStep(reader.model, reader.cache).is_allowed()
 
 
 def test_the_processor_decodes_without_a_graph(model_of, ids):

@@ -20,7 +20,6 @@ SPECIAL = {
     **dict.fromkeys(("p_lse", "p_shares", "p_scores", "p_parts", "p_part_lses"), "*fp32"),
     **dict.fromkeys(("p_lists", "p_counts", "p_num_tokens"), "*i32"),
     **dict.fromkeys(("p_key_scales", "p_key_least", "p_value_scales", "p_value_least"), "*fp16"),
-    **dict.fromkeys(("p_scales", "p_least"), "*fp16"),
     "p_codes": "*u8",
     "p_kept": "*i64",
 }
@@ -37,6 +36,8 @@ for word in sys.argv[1:]:
     sizes |= {"MIDDLE": 2.0 ** (sizes.get("BITS", 8) - 1), "MOST": 2.0 ** sizes.get("BITS", 8) - 1}
     codes = "*bf16" if sizes.get("BITS") == 16 else "*u8"
     special = {**SPECIAL, "p_key_codes": codes, "p_value_codes": codes}
+    if operation == "append_quantize":
+        special |= dict.fromkeys(("p_scales", "p_least"), "*fp16")
     signature, constants = {}, {}
     for index, name in enumerate(kernel.arg_names):
         if name.isupper():
