@@ -34,7 +34,7 @@ def test_list_has_a_row_for_each_shipped_profile(lcdoc: Run) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     head, *rows = (re.split("  +", line) for line in done.stdout.splitlines())
     assert head == ["name", "model", "layers x heads", "below 0.5", "median gate"]
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert [
         "llama-2-7b-32k-instruct",
         "togethercomputer/Llama-2-7B-32K-Instruct",
