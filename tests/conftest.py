@@ -68,14 +68,14 @@ def _convert_default_model() -> None:
 
 @pytest.fixture(autouse=True)
 def user_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Fresh folders for everything lcdoc keeps; they hold nothing but links to the pulled model's files."""
+    """Fresh folders for everything lcdoc keeps; they hold nothing but links to the default model's files."""
     home = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith("LCDOC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LCDOC_HOME", str(home / "lcdoc"))
     for kind in ("CONFIG", "CACHE", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(home / kind.lower()))
-    _link_files(PULLED, models_folder())
+    _link_default_model(models_folder())
     return home
 
 
@@ -296,13 +296,14 @@ def python_env() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(OFFLINE), "PYTHONUTF8": "1"}
 
 
-def _link_files(source: Path, target: Path) -> None:
-    """The same folders, with a link for each file: removing the copies leaves the originals alone."""
-    target.mkdir(parents=True)
-    for path in sorted(source.glob("*")):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            _link_files(path, target / path.name)
-        else:
-            (target / path.name).symlink_to(path)
+def _link_default_model(target: Path) -> None:
+    """The same folders, with a link for each file: removing the copies leaves the originals alone.
+
+    Other models that were pulled or converted on this machine stay out of the tests.
+    """
+    conversions = f"converted/{DEFAULT_MODEL.file_sha256[:32]}-*/*"
+    for pattern in ("hashes.json", f"{DEFAULT_MODEL.name}/[!.]*", conversions):
+        for path in sorted(PULLED.glob(pattern)):
+            link = target / path.relative_to(PULLED)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
