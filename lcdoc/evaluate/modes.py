@@ -184,10 +184,10 @@ def open_reader(
         kv_dtype=rung.kv_dtype,
         eviction=rung.eviction,
         extension=extension,
-        sparse=SparsePrefill(_sparse_rate(model)) if rung.sparse else None,
+        sparse=SparsePrefill(_sparse_rates(model)) if rung.sparse else None,
         selection=PageSelection() if rung.selects_pages else None,
     )
 
 
-def _sparse_rate(model: Any) -> SparseRate:
+def _sparse_rates(model: Any) -> dict[str, SparseRate]:
     return known_calibration(model.device, model.dtype, lambda told: None).rates.sparse
