@@ -87,6 +87,11 @@ class SparsePrefill:
         shares = block_score(
             query, near_keys, keys, scale=scale, query_block=QUERY_BLOCK_TOKENS, stride=SAMPLE_STRIDE
         )
+        return self.kept(shares)
+
+    def kept(self, shares: torch.Tensor) -> torch.Tensor:
+        """The pages that each row is to see. shares: of its attention, [heads, query_blocks, pages]; what their sum
+        lacks of 1 goes to what is near."""
         near_share = 1 - shares.sum(-1, keepdim=True)
         ordered, pages = shares.sort(dim=-1, descending=True)
         before = near_share + ordered.cumsum(-1) - ordered  # held by what is near and all better pages
