@@ -49,7 +49,7 @@ class Calibration:
 
 
 def calibrate(device: torch.device, dtype: torch.dtype) -> Calibration:
-    """Measures now; about seven seconds."""
+    """Measures now; about ten seconds."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return Calibration(Machine.this(device, dtype), date, measure_rates(device, dtype))
 

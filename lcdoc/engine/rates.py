@@ -72,7 +72,7 @@ class Rates:
 
 @torch.inference_mode()
 def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Takes about seven seconds, less than 400 MB of memory, and 128 MiB of disk for that time."""
+    """Takes about ten seconds, less than 400 MB of memory, and 128 MiB of disk for that time."""
     randn = partial(torch.randn, device=device, dtype=dtype)
     query = randn(1, ATTENTION_HEADS, CHUNK_TOKENS, HEAD_DIM)
     keys, values = randn(2, 1, ATTENTION_KV_HEADS, PAST_TOKENS, HEAD_DIM)

@@ -78,7 +78,7 @@ def check_modes(modes: Sequence[str], others: Sequence[str] = ()) -> None:
     keeps, snapkv@25%; so are duo and random with the share of heads that stream, random@75%; each may have suffixes,
     duo@75%+int8+sparse+pages."""
     names = *MODES, *others
-    unknown = [mode for mode in modes if not _is_known(mode, names)]
+    unknown = [mode for mode in modes if mode not in names and not _is_known(mode)]
     if unknown or not modes:
         named = repr(unknown[0]) if unknown else "none"
         raise UsageError(
@@ -88,12 +88,14 @@ def check_modes(modes: Sequence[str], others: Sequence[str] = ()) -> None:
         )
 
 
-def _is_known(mode: str, names: Sequence[str]) -> bool:
+def _is_known(mode: str) -> bool:
+    """Whether it is one of lcdoc's own modes, with suffixes that change each setting once."""
     name, *suffixes = mode.split("+")
-    changes = [setting for suffix in suffixes for setting in SUFFIXES.get(suffix, {"": None})]
-    if "" in changes or len(changes) > len(set(changes)) or (suffixes and name == STOCK):
+    if not set(suffixes) <= SUFFIXES.keys():
         return False
-    return name in names or _evicts(name) or _streams(name)
+    changes = [setting for suffix in suffixes for setting in SUFFIXES[suffix]]
+    own = (name in MODES and name != STOCK) or _evicts(name) or _streams(name)
+    return own and len(changes) == len(set(changes))
 
 
 def _evicts(mode: str) -> bool:
