@@ -410,16 +410,14 @@ def test_the_plan_has_parts_below_all_ways_to_read_at_once(call_lcdoc, json_sche
     words = ("plan", "--model-config", tmp_path / "config.json", "--tokens", "100k", "--device", "cuda")
     plan = json.loads(call_lcdoc(*words, "--json", "--budget", "24GB").stdout)
     json_schema("plan").validate(plan)
-    ways = {way["name"]: way for way in plan["ways"]}
-    assert list(ways)[-3:] == ["10% kept", "in parts", "weights offloaded"] and plan["parts"] is None
-    assert plan["chosen"] == "int8 KV" and ways["in parts"]["fits"]
-    least = ways["10% kept"]["predicted_peak_bytes"]
-    assert (
-        ways["in parts"]["predicted_peak_bytes"] < least
-        and "each answer sees no more" in ways["in parts"]["loss"]
-    )
+    *_, evicted, in_parts, offloaded = plan["ways"]
+    assert [evicted["name"], offloaded["name"]] == ["5% kept", "weights offloaded"]
+    assert plan["chosen"] == "int8 KV" and plan["parts"] is None
+    assert in_parts["name"].startswith("in parts") and in_parts["fits"]
+    least = evicted["predicted_peak_bytes"]
+    assert in_parts["predicted_peak_bytes"] < least and "each answer sees no more" in in_parts["loss"]
     short = json.loads(call_lcdoc(*words, "--json", "--budget", f"{(least - 1) / 1e9:.9f}GB").stdout)
-    assert short["chosen"] == "in parts" and short["parts"]["number"] > 2 and not short["refusal"]
+    assert short["chosen"].startswith("in parts") and short["parts"]["number"] > 2 and not short["refusal"]
 
 
 def test_what_does_not_fit_the_budget_at_once_is_answered_from_parts(
