@@ -1,11 +1,9 @@
 """`lcdoc eval ranking`: how high the right page's passages rank when a document is read in parts."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from lcdoc.cli import evaluate
-from lcdoc.cli.citations import Documents, File, Limit
+from lcdoc.cli.citations import Documents, File, Limit, TokensRead
 from lcdoc.cli.display import open_display
 from lcdoc.cli.exits import INTERRUPTED
 from lcdoc.cli.reading import reading
@@ -14,10 +12,6 @@ from lcdoc.config import Settings
 
 if TYPE_CHECKING:
     from lcdoc.evaluate.ranking import RankingCell
-
-TokensRead = Annotated[
-    int, typer.Option("--tokens", metavar="N", help="Read so much of each document, around the right page.")
-]
 
 
 @reading
@@ -36,9 +30,10 @@ def ranking_command(
     common, by how likely passages make the question, and by these together, as `lcdoc ask` chooses what it reads again.
     """
     display = open_display(settings.appearance)
-    from lcdoc.evaluate.ranking import RankingPlan, RankingTest, score
+    from lcdoc.evaluate.ranking import RankingTest, score
+    from lcdoc.evaluate.triple_suite import TriplesPlan
 
-    plan, folder = RankingPlan(tokens, limit), documents or file.parent / "docs"
+    plan, folder = TriplesPlan(tokens, limit), documents or file.parent / "docs"
     suite = evaluate.run_suite(
         lambda: RankingTest(settings.read, file, folder, plan), settings.read.model, display, json, _line
     )

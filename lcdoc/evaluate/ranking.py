@@ -1,17 +1,14 @@
 """How high the passages of the right page rank when a document is read in parts, by each judge and by all together."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.documents.document import Document
-from lcdoc.errors import UsageError
-from lcdoc.evaluate.subject import Subject
-from lcdoc.evaluate.suite import Round, Suite
-from lcdoc.evaluate.triples import Surroundings, Triple, load_triples
+from lcdoc.evaluate.triple_suite import TriplesPlan, TripleSuite
+from lcdoc.evaluate.triples import Triple
 from lcdoc.fusion.ranking import fuse, ranks_of
 from lcdoc.tasks.parts_reading import PartsReading
 from lcdoc.tasks.progress import Observer
@@ -19,20 +16,6 @@ from lcdoc.tasks.progress import Observer
 # Each judge alone, the two that judge every passage, and all three: what is read again goes by these.
 JUDGES = ("attention", "words", "likelihood", "without_likelihood", "together")
 ANSWER_TOKENS = 64
-
-
-@dataclass(frozen=True)
-class RankingPlan:
-    """tokens: read of a document, whole pages around the right one. limit: at most so many questions, spread evenly
-    over the file. Raises UsageError for a value that is not allowed."""
-
-    tokens: int = 6000
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("tokens", self.tokens), ("limit", self.limit)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}")
 
 
 @dataclass(frozen=True)
@@ -46,37 +29,17 @@ class RankingCell:
     sweep_s: float
 
 
-class RankingTest(Suite[RankingCell]):
-    """A model and the questions of a file. Making it loads no weights."""
+class RankingTest(TripleSuite[RankingCell]):
+    """Documents read in parts, each for one question."""
 
-    def __init__(self, settings: ReadSettings, path: Path, folder: Path, plan: RankingPlan) -> None:
-        """folder: of the documents. Raises DocumentError where the questions or a document can't be read."""
-        self._settings = settings
-        self._subject = Subject(settings, ("exact",))
-        surroundings = Surroundings(folder, self._subject.tokenizer)
-        self._asked = [
-            (triple, document)
-            for triple in load_triples(path, plan.limit)
-            if (document := surroundings.of(triple, plan.tokens))
-        ]
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        head = self._subject.head("ranking", **asdict(plan), file=path.name, file_sha256=sha256)
-        super().__init__(RankingCell, head, len(self._asked))
-
-    def rounds(self) -> Iterator[Round[RankingCell]]:
-        for triple, document in self._asked:
-
-            def measure(
-                observer: Observer, triple: Triple = triple, document: Document = document
-            ) -> Iterator[RankingCell]:
-                yield self._rank(triple, document, observer)
-
-            yield Round(1, measure)
+    def __init__(self, settings: ReadSettings, path: Path, folder: Path, plan: TriplesPlan) -> None:
+        """As TripleSuite."""
+        super().__init__("ranking", RankingCell, settings, path, folder, plan)
 
     def score(self) -> dict[str, Any]:
         return score(self.cells)
 
-    def _rank(self, triple: Triple, document: Document, observer: Observer) -> RankingCell:
+    def answered(self, triple: Triple, document: Document, observer: Observer) -> RankingCell:
         reading = PartsReading(
             [document],
             self._settings,
