@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import typer
+
 from lcdoc.cli import evaluate
 from lcdoc.cli.citations import Documents, File, Limit, TokensRead
 from lcdoc.cli.display import open_display
@@ -28,6 +30,7 @@ def ranking_command(
     Each line of the file is a JSON object: "id", "file", "question", "answers" and "page". The table shows how often
     the right page comes first, and how often among the first passages, by what the question attends to, by the words in
     common, by how likely passages make the question, and by these together, as `lcdoc ask` chooses what it reads again.
+    Questions that follow each other and have the same pages around them share a reading.
     """
     display = open_display(settings.appearance)
     from lcdoc.evaluate.ranking import RankingTest, score
@@ -39,19 +42,25 @@ def ranking_command(
     )
     if suite is None:
         return INTERRUPTED
-    count = len(suite.cells)
+    count, total = len(suite.cells), score(suite.cells)
     rows = [
         [
             judge.replace("_", " "),
-            f"{total['mean_reciprocal_rank']:.3f}",
-            *(f"{total[f'first_{most}']}/{count}" for most in (1, 3, 6)),
+            f"{ranks['mean_reciprocal_rank']:.3f}",
+            *(f"{ranks[f'first_{most}']}/{count}" for most in (1, 3, 6)),
         ]
-        for judge, total in score(suite.cells).items()
+        for judge, ranks in total["judges"].items()
     ]
     print_table("rank of the right page", ["judged by", "mean of 1/rank", "first", "of 3", "of 6"], rows)
+    typer.echo(
+        f"right page read again: {total['reread']}/{count}; right answers: {total['answered']}/{count}"
+    )
     return 0
 
 
 def _line(cell: "RankingCell") -> str:
     ranks = ", ".join(f"{judge.replace('_', ' ')} {rank or 'none'}" for judge, rank in cell.ranks.items())
-    return f"{cell.id}, {cell.num_passages} passages: {ranks}; {cell.sweep_s:.0f} s"
+    again = (
+        f"{'' if cell.reread else 'not '}read again, {'right' if cell.answered else 'wrong'}: {cell.answer}"
+    )
+    return f"{cell.id}, {cell.num_passages} passages: {ranks}; {cell.sweep_s:.0f} s; {again}"

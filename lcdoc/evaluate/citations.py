@@ -1,6 +1,6 @@
 """Whether the page is right that an answer's sentence is cited with: questions whose page is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,14 @@ class CitationTest(TripleSuite[CitationCell]):
     def score(self) -> dict[str, Any]:
         return score(self.cells)
 
-    def answered(self, triple: Triple, document: Document, observer: Observer) -> CitationCell:
+    def answered(
+        self, triples: Sequence[Triple], document: Document, observer: Observer
+    ) -> Iterator[CitationCell]:
+        """Each by a reading of its own."""
+        for triple in triples:
+            yield self._ask(triple, document, observer)
+
+    def _ask(self, triple: Triple, document: Document, observer: Observer) -> CitationCell:
         reading = Reading(
             [document],
             self._settings,

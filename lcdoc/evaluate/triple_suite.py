@@ -2,8 +2,10 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +64,16 @@ class TripleSuite(Suite[Cell]):
         )
 
     def rounds(self) -> Iterator[Round[Cell]]:
-        for triple, document in self._asked:
-
-            def measure(
-                observer: Observer, triple: Triple = triple, document: Document = document
-            ) -> Iterator[Cell]:
-                yield self.answered(triple, document, observer)
-
-            yield Round(1, measure)
+        """Questions that follow each other and are asked of the same pages share a reading."""
+        for _, group in groupby(self._asked, key=lambda asked: _pages_of(asked[1])):
+            asked = list(group)
+            triples, document = [triple for triple, _ in asked], asked[0][1]
+            yield Round(len(asked), partial(self.answered, triples, document))
 
     @abstractmethod
-    def answered(self, triple: Triple, document: Document, observer: Observer) -> Cell:
-        """What comes of one question to these pages of its document."""
+    def answered(self, triples: Sequence[Triple], document: Document, observer: Observer) -> Iterator[Cell]:
+        """What comes of each question to these pages of their document."""
+
+
+def _pages_of(document: Document) -> tuple[str, int, int]:
+    return document.source, document.pages[0].number, document.pages[-1].number
