@@ -1,8 +1,9 @@
 """A reading too long to be measured whole: some of its chunks, of some layers, and what these come to."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from lcdoc.bench.fill import fill
 from lcdoc.bench.speed import random_ids
 from lcdoc.bench.timing import take_turns
-from lcdoc.engine.reader import Reader
+from lcdoc.engine.reader import Mark, Reader
 from lcdoc.engine.sparse_prefill import RECENT_PAGES, SparsePrefill, SparseRate
 
 # Where chunks are read, as shares of the text.
@@ -62,17 +63,13 @@ def measure_sample(
     layers_run = model.config.get_text_config().num_hidden_layers
     chunks = -(-length // chunk)
     starts = [round(place * (chunks - 1)) * chunk for place in PLACES]
-    ids, seconds = random_ids(model, chunk), []
-
-    def read() -> None:
-        reader.rewind(mark)
-        with reader.cache.reading():
-            reader.prefill(ids)
-
+    ids = random_ids(model, chunk)
+    seconds: list[float] = []
     reader.prefill(ids[:1])  # buffers are made
     for start in starts:
         fill(reader, max(0, start - reader.seen_tokens))
         mark = reader.mark()
+        read = partial(_read_chunk, reader, mark, ids)
         seconds.append(median(take_turns(model.device, {"": read}, REPEATS)[""]))
         reader.rewind(mark)
         found |= {"past_tokens": starts[: len(seconds)], "chunk_s": list(seconds)}
@@ -90,3 +87,10 @@ def measure_sample(
         "extrapolation": f"{len(starts)} chunks of {layers_run} of {num_layers} layers were run, after keys and values "
         f"that are made up; those between count as a line between their neighbours, and other layers as these",
     }
+
+
+def _read_chunk(reader: Reader, mark: Mark, ids: Sequence[int]) -> None:
+    """As part of a document, after the mark."""
+    reader.rewind(mark)
+    with reader.cache.reading():
+        reader.prefill(ids)

@@ -95,11 +95,11 @@ def test_only_chosen_pages_are_read(fused, made):
         assert all(torch.equal(part, expected) for part, expected in zip(found, clean, strict=True))
 
 
-@pytest.mark.parametrize("near_tokens", [0, 70])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_scores_of_pages(fused, made, monkeypatch, case, near_tokens):
+def test_scores_of_pages(fused, made, monkeypatch, case):
     monkeypatch.setattr(score_naive, "RUN_PAGES", 2)
     query, keys, _ = stored(made, case)
+    near_tokens = 0 if case[2] == 2 else 70
     near = made(1, case[3], near_tokens, case[5], seed=4)
     sizes = {"query_block": QUERY_BLOCK, "stride": 8, "scale": 0.125}
     whole = torch.cat((near.double(), keys.numbers(torch.float64).flatten(2, 3)), dim=2)
