@@ -128,9 +128,9 @@ def test_what_no_graph_can_take_says_why(model_of, ids, monkeypatch):
         (Reader(model, HeadSplit.exact(), **sizes, selection=selection), "--page-selection off"),
         (Reader(model, HeadSplit.exact(), **sizes, eviction=eviction), "heads that drop tokens"),
     ):
-        assert len(decoded_as_on_cuda(monkeypatch, reader, ids, never)) == NEW
+        assert len(decoded_as_on_cuda(monkeypatch, reader, [*ids, *ids[:40]], never)) == NEW
         assert why in reader.graph.why_usual and reader.graph.refusal is None
-    passing = Reader(model, HeadSplit.exact(), capacity_tokens=LENGTH + NEW, chunk_tokens=CHUNK)
+    passing = Reader(model, HeadSplit.exact(), capacity_tokens=350, chunk_tokens=CHUNK)
     decoded_as_on_cuda(monkeypatch, passing, [*ids, *ids[:20]], never)
     assert passing.graph.why_usual is None, "the last tokens that there is room for"
 
