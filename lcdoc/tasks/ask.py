@@ -103,7 +103,6 @@ class Reading:
         self._bare: Mark | None = None  # the document read, nothing asked
         self.tokens_read = 0
         self._read_s = self._unpaid_read_s = 0.0
-        self._decode_notes: tuple[str, ...] = ()
         self._load_s = time.perf_counter() - started
 
     @property
@@ -221,7 +220,6 @@ class Reading:
                 finish_reason = "length"
         except KeyboardInterrupt:
             finish_reason = "interrupted"
-        self._tell_why_slow()
         whole = "".join(pieces)
         text, before_text = whole.strip(), len(whole) - len(whole.lstrip())
         self.attended = attended = Attended(
@@ -267,19 +265,19 @@ class Reading:
             rounded=self._weights != "model" or self._plan.rounded,
             head_tokens=len(self._head_ids),
             tokens_read=self.tokens_read,
-            notes=(*self._plan.notes, *self._decode_notes),
+            notes=(*self._plan.notes, *self._graph_note()),
             extension=self._plan.room.extension,
             tokens_from_store=self.tokens_from_store,
         )
 
-    def _tell_why_slow(self) -> None:
-        """On CUDA, once: why an answer was decoded without a captured graph."""
+    def _graph_note(self) -> tuple[str, ...]:
+        """On CUDA, why answers are decoded without a captured graph, where they are."""
         why = self._reader.graph.why_usual if self._reader.graph is not None else None
-        if why is not None and not self._decode_notes:
-            self._decode_notes = (
-                f"answers are written token by token, without a CUDA graph, which is slower: {why}",
-            )
-            self._on_note(self._decode_notes[0])
+        return (
+            (f"answers are written token by token, without a CUDA graph, which is slower: {why}",)
+            if why
+            else ()
+        )
 
     def _step_down(self) -> None:
         """Takes the reading, at a point where the cache is whole, to a plan that needs less memory.

@@ -16,20 +16,20 @@ def test_why_no_graph_decodes_is_said_once(
         raise RuntimeError("operation not permitted when stream is capturing")
 
     (tmp_path / "story.txt").write_text("Some words of a story.\n" * 30, encoding="utf-8")
-    common = (
+    device = ("--model", babbler, "--store", "off", "--device", "cpu")
+    command = (
         "ask",
         "story.txt",
         "What?",
         "-q",
         "Who?",
-        "--model",
-        babbler,
-        "--store",
+        *device,
+        "--max-new-tokens",
+        "100",
+        "--break-circles",
         "off",
-        "--device",
-        "cpu",
+        "--json",
     )
-    command = (*common, "--max-new-tokens", "100", "--break-circles", "off", "--json")
     usual = call_lcdoc(*command)
     assert usual.returncode == 0 and "graph" not in usual.stderr + usual.stdout
     monkeypatch.setattr(DecodeGraph, "suits", lambda model, max_new_tokens: True)  # as on CUDA
