@@ -83,7 +83,8 @@ def together(
             release_unused()
             continue
         share_s = (time.perf_counter() - started_s) / max(len(rows), 1)
-        for number, row in list(rows.items()):
+        for number in list(rows):
+            row = rows[number]
             try:
                 if refusal is not None:
                     row.step = row.answering.throw(refusal)
@@ -91,7 +92,7 @@ def together(
                     row.step = row.answering.send(time.perf_counter() - row.since_s - share_s)
                 row.since_s = time.perf_counter()
             except StopIteration as ended:
-                del rows[number]
+                del rows[number], row  # and with it the reader's cache
                 yield number, ended.value
 
 
