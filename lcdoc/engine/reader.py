@@ -268,6 +268,7 @@ class Reader:
         """As _traced for one token, by a graph where that can be."""
         position = self.seen_tokens
         if self.graph is not None:
+            put_rotary(self.model, self.rotary)
             logits = self.graph.decode(token_id, self.positions(1), trace)
             if logits is not None:
                 if trace is not None:
