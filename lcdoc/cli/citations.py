@@ -42,9 +42,10 @@ def citations_command(
     how many of these with the right page; the threshold goes to the model's profile, under `citing`.
     """
     display = open_display(settings.appearance)
-    from lcdoc.evaluate.citations import CitationPlan, CitationTest, score
+    from lcdoc.evaluate.citations import CitationTest, score
+    from lcdoc.evaluate.triple_suite import TriplesPlan
 
-    plan, folder = CitationPlan(tokens, limit), documents or file.parent / "docs"
+    plan, folder = TriplesPlan(tokens, limit), documents or file.parent / "docs"
     suite = evaluate.run_suite(
         lambda: CitationTest(settings.read, file, folder, plan), settings.read.model, display, json, _line
     )

@@ -1,8 +1,7 @@
 """Whether the page is right that an answer's sentence is cited with: questions whose page is known."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,8 @@ from lcdoc.citations.source_text import Place
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.cleaning import squeeze
 from lcdoc.documents.document import Document
-from lcdoc.errors import UsageError
-from lcdoc.evaluate.subject import Subject
-from lcdoc.evaluate.suite import Round, Suite
-from lcdoc.evaluate.triples import Surroundings, Triple, load_triples
+from lcdoc.evaluate.triple_suite import TriplesPlan, TripleSuite
+from lcdoc.evaluate.triples import Triple
 from lcdoc.tasks.answer import Citation
 from lcdoc.tasks.ask import Reading, stop_ids_of
 from lcdoc.tasks.progress import Observer
@@ -25,20 +22,6 @@ PAGE_TOKENS = 600
 THRESHOLDS = tuple(step / 20 for step in range(16))
 # Of pages cited by attention, so many are to be right.
 RIGHT_SHARE = 0.85
-
-
-@dataclass(frozen=True)
-class CitationPlan:
-    """tokens: read of a document, whole pages around the right one. limit: at most so many questions, spread evenly
-    over the file. Raises UsageError for a value that is not allowed."""
-
-    tokens: int = 2000
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in (("tokens", self.tokens), ("limit", self.limit)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be 1 or more, not {value}")
 
 
 @dataclass(frozen=True)
@@ -62,42 +45,23 @@ class CitationCell:
     evidence: float
 
 
-class CitationTest(Suite[CitationCell]):
-    """A model and the questions of a file. Making it loads no weights."""
+class CitationTest(TripleSuite[CitationCell]):
+    """Sentences of answers, and of answers that the model is made to write."""
 
-    def __init__(self, settings: ReadSettings, path: Path, folder: Path, plan: CitationPlan) -> None:
-        """folder: of the documents. Raises DocumentError where the questions or a document can't be read."""
-        self._settings = settings
-        self._subject = Subject(settings, ("exact",))
-        chosen = load_triples(path, plan.limit)
-        surroundings = Surroundings(folder, self._subject.tokenizer, PAGE_TOKENS)
-        fitting = [(one, pages) for one in chosen if (pages := surroundings.of(one, plan.tokens))]
-        if not fitting:
-            raise UsageError(f"no page that {path} asks for has {PAGE_TOKENS} tokens or less")
-        self._fitting = fitting
-        head = self._subject.head(
-            "citations",
-            **asdict(plan),
-            file=path.name,
-            file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            page_tokens=PAGE_TOKENS,
-            max_new_tokens=ANSWER_TOKENS,
-            questions_with_longer_pages=len(chosen) - len(fitting),
-        )
-        super().__init__(CitationCell, head, len(fitting))
-
-    def rounds(self) -> Iterator[Round[CitationCell]]:
-        for triple, document in self._fitting:
-
-            def measure(
-                observer: Observer, triple: Triple = triple, document: Document = document
-            ) -> Iterator[CitationCell]:
-                yield self._ask(triple, document, observer)
-
-            yield Round(1, measure)
+    def __init__(self, settings: ReadSettings, path: Path, folder: Path, plan: TriplesPlan) -> None:
+        """As TripleSuite."""
+        about = settings, path, folder, plan, PAGE_TOKENS
+        super().__init__("citations", CitationCell, *about, max_new_tokens=ANSWER_TOKENS)
 
     def score(self) -> dict[str, Any]:
         return score(self.cells)
+
+    def answered(
+        self, triples: Sequence[Triple], document: Document, observer: Observer
+    ) -> Iterator[CitationCell]:
+        """Each by a reading of its own."""
+        for triple in triples:
+            yield self._ask(triple, document, observer)
 
     def _ask(self, triple: Triple, document: Document, observer: Observer) -> CitationCell:
         reading = Reading(

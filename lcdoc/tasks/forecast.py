@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from tempfile import gettempdir
 from typing import Any
 
@@ -16,7 +17,7 @@ from lcdoc.fusion.likelihood import num_candidates
 from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.own_profile import with_own_profile
-from lcdoc.tasks.parts_plan import PartsPlan, is_read_in_parts, part_settings, plan_parts
+from lcdoc.tasks.parts_plan import PartsPlan, is_read_in_parts, part_settings, parts_below, plan_parts
 from lcdoc.tasks.place import Place
 from lcdoc.tasks.plan import Plan, list_rungs, make_plan
 from lcdoc.tasks.room import Need, context_window, settle
@@ -40,7 +41,7 @@ class Way:
 class Forecast:
     """weights_bytes: as they are loaded. extension: how positions go beyond the window. parts: how the document is read
     in parts, where it is; then the ways are those to read one of them, and seconds are for all. ways: the least lossy
-    first.
+    first, and reading in parts below those that read at once with all weights on the device.
     chosen: that which `ask` would take; None where none fits, and refusal says why. exact: what would make an exact
     reading fit; None where the chosen way is exact.
     """
@@ -89,9 +90,10 @@ def make_forecast(
     )
     room, chosen, refusal, parts = None, None, None, None
 
-    def make(settings: ReadSettings, need: Need) -> Plan:
-        limits = {"base_bytes": place.base_bytes, "budget_bytes": place.budget_bytes}
-        return make_plan(config, with_own_profile(settings, None), need, shape, **limits)
+    def make(settings: ReadSettings, need: Need, budget_bytes: int = place.budget_bytes) -> Plan:
+        own = with_own_profile(settings, None)
+        sizes = {"base_bytes": place.base_bytes, "budget_bytes": budget_bytes}
+        return make_plan(config, own, need, shape, **sizes)
 
     try:
         if is_read_in_parts(make, config, settings, need, shape):
@@ -107,10 +109,15 @@ def make_forecast(
     extension = room.extension if room else None
     sizes = capacity_tokens, place.base_bytes, place.budget_bytes
     if parts is None:
-        rungs = list(list_rungs(settings, shape, *sizes, need, extension))
+        at_once = list(list_rungs(settings, shape, *sizes, need, extension))
+        resident = [rung for rung in at_once if not rung.offloaded_layers]
+        less = partial(make, budget_bytes=min(rung.peak_bytes for rung in resident) - 1)
+        below = parts_below(less, config, settings, need, shape, subject.tokenized)
+        rungs: list[tuple[Rung, PartsPlan | None]] = [(rung, None) for rung in at_once]
+        rungs[len(resident) : len(resident)] = [(below.named(below.part.rung), below)] if below else []
     else:
         one = with_own_profile(part_settings(settings), None)
-        rungs = [parts.named(rung) for rung in list_rungs(one, shape, *sizes)]
+        rungs = [(parts.named(rung), parts) for rung in list_rungs(one, shape, *sizes)]
     exact = None
     if chosen is None or chosen.loss:
         binding = window if subject.installed else None
@@ -124,10 +131,10 @@ def make_forecast(
     ways = tuple(
         Way(
             rung,
-            _seconds(shape, rung, calibration, need, weights, place, parts) if calibration else None,
+            _seconds(shape, rung, calibration, need, weights, place, by) if calibration else None,
             room is not None and rung.peak_bytes <= place.budget_bytes,
         )
-        for rung in rungs
+        for rung, by in rungs
     )
     if calibration is not None and any(way.seconds is None for way in ways):
         notes.append(f"no time for offloaded weights: reading from {gettempdir()} could not be measured")

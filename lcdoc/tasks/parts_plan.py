@@ -94,11 +94,16 @@ def is_read_in_parts(
 ) -> bool:
     """Whether a document is longer than the model's window, and is not read at once beyond it: because the settings say
     so, or they leave it open and it is longer than positions go beyond the window at little loss, or takes too much
-    memory so. A chat, whose turns build on each other, is read at once as far as positions go. make: plans one reading
+    memory so. A chat, whose turns build on each other, is read at once as far as positions go. Within the window it is
+    the last resort, where too little would be kept of a document that is read at once. make: plans one reading
     within the budget. Raises UsageError and ModelError where the settings don't go together or don't suit the model."""
     window = context_window(config)
-    if settings.fusion == OFF or need.least_tokens <= window:
+    if settings.fusion == OFF:
         return False
+    if need.least_tokens <= window:
+        return not _fits_at_once(make, settings, need) and bool(
+            parts_below(make, config, settings, need, shape, None)
+        )
     if settings.fusion == PARTS:
         _check_settings(settings)
         return True
@@ -113,11 +118,36 @@ def is_read_in_parts(
     left_open = settings.extend is None and not need.keep_turns
     if left_open and extension.method == "self-extend" and reach > NTK_WINDOWS * window:
         return True
+    return not _fits_at_once(make, settings, need)
+
+
+def parts_below(
+    make: MakePlan,
+    config: Any,
+    settings: ReadSettings,
+    need: Need,
+    shape: ModelShape,
+    tokens: TokenizedDocument | None,
+) -> PartsPlan | None:
+    """The rung below all that read a document at once with the weights on the device; None where the settings don't
+    leave it open, or it takes no less. Arguments are those of plan_parts."""
+    fixed = settings.mode != "auto" or settings.kv_dtype != "auto" or settings.fusion == OFF
+    if fixed or is_left_alone(settings):
+        return None
     try:
-        make(settings, need)
+        parts = plan_parts(make, config, settings, need, shape, tokens)
     except DoesNotFitError:
-        return True
-    return False
+        return None
+    offloaded = parts.part.rung.offloaded_layers or parts.again.rung.offloaded_layers
+    return None if offloaded or parts.num_parts == 1 else parts
+
+
+def _fits_at_once(make: MakePlan, settings: ReadSettings, need: Need) -> bool:
+    """With all weights on the device."""
+    try:
+        return not make(settings, need).rung.offloaded_layers
+    except DoesNotFitError:
+        return False
 
 
 def plan_parts(

@@ -1,11 +1,12 @@
 """What becomes of `lcdoc ask` when something fails, at each of its stages: an outcome for each fault.
 
-A pipe that closes, a second Ctrl-C and an ASCII locale are in test_ask.py, narrow terminals in test_terminal.py, a full
-disk under the store in tests/store: they need processes of their own.
+A pipe that closes and a second Ctrl-C are in test_ask.py, what a store's damaged files do in tests/store.
 """
 
+import errno
 import itertools
 import os
+import re
 import signal
 import subprocess
 import time
@@ -17,7 +18,8 @@ import pytest
 
 from lcdoc.documents import apart, load
 from lcdoc.engine.reader import Reader
-from lcdoc.tasks import host
+from lcdoc.store import store
+from lcdoc.tasks import host, storing
 from lcdoc.tokens import TextStream
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -51,6 +53,11 @@ def parser(patch: Patch, work: Callable[..., Any]) -> None:
     """In the parsers' own process."""
     patch.setattr(apart, "_may_fork", lambda: True)
     patch.setattr(load, "_read", work)
+
+
+def full_disk(patch: Patch) -> None:
+    patch.setattr(storing, "LEAST_TOKENS", 1)
+    patch.setattr(store, "write_block", raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
 
 
 def jumping_clock(patch: Patch) -> None:
@@ -127,6 +134,7 @@ FAULTS: dict[str, tuple[Callable[[Patch], None], int, str, str]] = {
         "",
         "interrupted and is not complete",
     ),
+    "disk full": (full_disk, 0, "Yes.\n", "nothing more is stored"),
     "clock jumps": (jumping_clock, 0, "Yes.\n", "read 27 of 27 tokens"),
 }
 
@@ -152,12 +160,14 @@ def test_fault(
 HOMELESS = dict.fromkeys(
     ("HOME", "LCDOC_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), "/proc/none"
 )
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 # What the process is given: streams, environment, the exit code, what stdout holds, and what stderr says.
 SURROUNDINGS: dict[str, tuple[dict[str, str | None], dict[str, str], int, str, str]] = {
     "stdin closed": ({"stdin": None}, {}, 0, "Yes.\n", "exact"),
     "stdout closed": ({"stdout": None}, {}, 0, "", "exact"),
     "stderr closed": ({"stderr": None}, {}, 0, "Yes.\n", ""),
     "stdout full": ({"stdout": "/dev/full"}, {}, 1, "", "could not write: No space left on device"),
+    "ASCII locale": ({}, ASCII, 0, "Yes.\n", "exact"),
     "no home": ({}, HOMELESS, 0, "Yes.\n", "exact"),
 }
 
@@ -180,3 +190,17 @@ def test_surroundings(
     done = run_lcdoc(*ask, env=env, streams=streams)
     assert (done.returncode, done.stdout) == (code, printed), done.stderr
     assert said in done.stderr and "Traceback" not in done.stderr and "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("columns", [80, 20])
+def test_a_terminal_of_so_many_columns(
+    terminal: Callable[..., Any], work: Path, parrot: str, columns: int
+) -> None:
+    """The panel is drawn over itself, line by line: of its lines none may be one that the terminal wraps."""
+    (work / "a.html").write_text(PAGE)
+    code, screen = terminal("ask", "a.html", "Does it open?", "--model", parrot, columns=columns).end()
+    assert code == 0 and "Yes.\r\n" in screen and "Traceback" not in screen
+    panel, shown, _ = screen.rpartition("\x1b[?25h")
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", panel))
+    drawn = [line for line in lines if not line.startswith("plan: ")]
+    assert shown and "parsing" in drawn and max(map(len, drawn)) <= columns

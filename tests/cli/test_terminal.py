@@ -65,12 +65,6 @@ def test_color_by_default(terminal: OpenTerminal, long: str, parrot: str) -> Non
     assert COLOR.search(screen.expect(r"(?s)(.*reading [1-9][\d,]+ of 250,250 tokens.*left)")[1])
 
 
-def test_narrow_terminal(terminal: OpenTerminal, note: str, parrot: str) -> None:
-    code, screen = terminal("ask", note, "What?", "--model", parrot, columns=20).end()
-    assert code == 0
-    assert "Yes.\r\n" in screen
-
-
 def test_quiet_shows_the_answer_alone(terminal: OpenTerminal, note: str, parrot: str) -> None:
     assert terminal("ask", note, "What?", "--model", parrot, "--quiet").end() == (0, "Yes.\r\n")
 

@@ -12,6 +12,7 @@ import pytest
 from lcdoc.documents.limits import LIMITS, Limits
 from lcdoc.documents.load import load_document
 from lcdoc.errors import DocumentError
+from tests.fuzz.trial import try_file
 
 
 def refusal(path: str, limits: Limits = LIMITS) -> str:
@@ -102,3 +103,19 @@ def test_forms_that_hold_themselves_end(make_pdf: Callable[..., bytes], write: C
     )
     pdf = make_pdf([GOOD], resources=b"/XObject << /X 100 0 R >>", objects=(form,), packed=True)
     assert load_document(write("loop.pdf", pdf)).pages[0].text == "Readable"
+
+
+def test_pictures_are_never_unpacked(make_pdf: Callable[..., bytes], write: Callable[..., str]) -> None:
+    """The picture's own 10 GB of pixels lie in 10 MB, which nothing but a renderer needs."""
+    image = (
+        b"<< /Type /XObject /Subtype /Image /Width 100000 /Height 100000 /BitsPerComponent 8 /ColorSpace /DeviceGray "
+        b"/Filter [/FlateDecode /FlateDecode] /Length %d >>\nstream\n%s\nendstream"
+    )
+    rows = zlib.compress(zlib.compress(bytes(200_000_000), 9), 9)
+    content = zlib.compress(b"BT /F1 12 Tf 72 700 Td (Readable) Tj ET q 612 0 0 792 0 0 cm /X Do Q")
+    pdf = make_pdf(
+        [content], resources=b"/XObject << /X 100 0 R >>", objects=(image % (len(rows), rows),), packed=True
+    )
+    outcome = try_file(pdf, "pdf")
+    assert outcome.verdict == "read" and outcome.peak_bytes < 500_000_000
+    assert load_document(write("picture.pdf", pdf)).pages[0].text == "Readable"

@@ -1,6 +1,7 @@
 """`lcdoc eval ranking` as it is run, and what its ranks come to."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_ranks_from_end_to_end(call_lcdoc, write_tiny_model, questions: Path, tm
     [cell] = report["cells"]
     assert report["complete"] and (cell["id"], list(cell["ranks"])) == ("first", list(JUDGES))
     assert cell["ranks"]["words"] == 1 and cell["num_passages"] > 5
-    assert report["score"]["words"] == {
+    assert report["score"]["judges"]["words"] == {
         "mean_reciprocal_rank": 1.0,
         "first_1": 1,
         "first_3": 1,
@@ -43,8 +44,26 @@ def test_ranks_from_end_to_end(call_lcdoc, write_tiny_model, questions: Path, tm
     assert "first, " in done.stderr and "words 1" in done.stderr
     rows = [line for line in done.stdout.splitlines() if line.strip().startswith("words")]
     assert rows and "1/1" in rows[0]
+    assert cell["reread"] and report["score"]["reread"] == 1 and "right page read again: 1/1" in done.stdout
     again = call_lcdoc(*words, "--limit", "1")
     assert "nothing left to measure" in again.stderr
+
+
+def test_questions_to_the_same_pages_share_a_reading(
+    call_lcdoc, write_tiny_model, questions: Path, tmp_path: Path
+) -> None:
+    tiny = write_tiny_model(digits="alone", vocab_size=600, num_layers=2, window=512, spread=0.2)
+    reports = []
+    for limit in ("1", "2"):
+        path = tmp_path / f"{limit}.json"
+        words = ("eval", "ranking", questions, "--model", tiny, "--tokens", "9000", "--limit", limit)
+        done = call_lcdoc(*words, "--json", path)
+        assert done.returncode == 0, done.stderr
+        reports.append(json.loads(path.read_text()))
+    [alone], [first, again] = (report["cells"] for report in reports)
+    assert len(re.findall(r"^reading \d", done.stderr, re.MULTILINE)) == 1
+    for cell in (first, again):
+        assert [cell[name] for name in ("ranks", "answer")] == [alone[name] for name in ("ranks", "answer")]
 
 
 def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path, questions: Path) -> None:
@@ -58,11 +77,15 @@ def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path, questions: Path) ->
 
 
 def test_a_page_that_a_judge_finds_nothing_in_has_no_rank() -> None:
-    cells = [RankingCell(str(rank), 9, dict.fromkeys(JUDGES, rank), 1.0) for rank in (1, 4, None)]
-    assert score(cells)["together"] == {
+    cells = [
+        RankingCell(str(rank), 9, dict.fromkeys(JUDGES, rank), rank == 1, "", rank == 4, 1.0)
+        for rank in (1, 4, None)
+    ]
+    assert (score(cells)["reread"], score(cells)["answered"]) == (1, 1)
+    assert score(cells)["judges"]["together"] == {
         "mean_reciprocal_rank": round((1 + 1 / 4) / 3, 4),
         "first_1": 1,
         "first_3": 1,
         "first_6": 2,
     }
-    assert score([])["words"]["mean_reciprocal_rank"] == 0
+    assert score([])["judges"]["words"]["mean_reciprocal_rank"] == 0

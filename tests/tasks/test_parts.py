@@ -15,6 +15,7 @@ from lcdoc.engine.memory import AllocationFailed
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.fusion import part_reader
 from lcdoc.tasks.ask import Reading
+from lcdoc.tasks.host import Host
 from lcdoc.tasks.opening import open_reading
 from lcdoc.tasks.parts_plan import is_read_in_parts, plan_parts
 from lcdoc.tasks.parts_reading import PartsReading
@@ -385,3 +386,51 @@ def test_files_are_read_in_parts_by_selftest_too(call_lcdoc, json_schema, tiny, 
     report = json.loads(done.stdout)
     json_schema("selftest").validate(report)
     assert report["receipt"]["parts"] > 5 and load_document(str(tmp_path / "ship.txt")).num_pages > 0
+
+
+def test_within_the_window_parts_are_the_last_resort():
+    short_of_memory = 7_000, 2_000_000
+    assert is_read_in_parts(*asked(*short_of_memory)) and not is_read_in_parts(*asked(7_000, 3_000_000))
+    for changes in ({"fusion": "off"}, {"mode": "stream"}, {"evict": "recent"}, {"kv_dtype": "int4"}):
+        assert not is_read_in_parts(*asked(*short_of_memory, **changes))
+    with pytest.raises(DoesNotFitError, match="raise --budget"):
+        open_plan(*asked(7_000, 1_000_000))
+
+
+def open_plan(make, config, settings, need, shape):
+    """As a reading is opened."""
+    if is_read_in_parts(make, config, settings, need, shape):
+        return plan_parts(make, config, settings, need, shape, None)
+    return make(settings, need)
+
+
+def test_the_plan_has_parts_below_all_ways_to_read_at_once(call_lcdoc, json_schema, tmp_path):
+    config = AutoConfig.for_model("llama", max_position_embeddings=131_072, num_key_value_heads=8)
+    config.save_pretrained(tmp_path)
+    words = ("plan", "--model-config", tmp_path / "config.json", "--tokens", "100k", "--device", "cuda")
+    plan = json.loads(call_lcdoc(*words, "--json", "--budget", "24GB").stdout)
+    json_schema("plan").validate(plan)
+    *_, evicted, in_parts, offloaded = plan["ways"]
+    assert [evicted["name"], offloaded["name"]] == ["5% kept", "weights offloaded"]
+    assert plan["chosen"] == "int8 KV" and plan["parts"] is None
+    assert in_parts["name"].startswith("in parts") and in_parts["fits"]
+    least = evicted["predicted_peak_bytes"]
+    assert in_parts["predicted_peak_bytes"] < least and "each answer sees no more" in in_parts["loss"]
+    short = json.loads(call_lcdoc(*words, "--json", "--budget", f"{(least - 1) / 1e9:.9f}GB").stdout)
+    assert short["chosen"].startswith("in parts") and short["parts"]["number"] > 2 and not short["refusal"]
+
+
+def test_what_does_not_fit_the_budget_at_once_is_answered_from_parts(
+    monkeypatch, write_tiny_model, make_text, tmp_path
+):
+    wide = write_tiny_model(digits="alone", vocab_size=600, num_layers=2, window=8192, spread=0.2)
+    (tmp_path / "ship.txt").write_text(make_text(13))
+    settings = ReadSettings(model=str(wide))
+    host = Host(settings)
+    monkeypatch.setattr(host, "base_bytes", 0)
+    monkeypatch.setattr(host, "budget_bytes", 1_250_000)
+    documents = [load_document(str(tmp_path / "ship.txt"))]
+    reading = open_reading(documents, settings, max_new_tokens=16, questions=[QUESTION], host=host)
+    answer = reading.ask(QUESTION, Sampling(max_new_tokens=16), lambda text: None)
+    assert isinstance(reading, PartsReading) and reading.tokens_total < 8000 - 600
+    assert answer.receipt.tokens_read == answer.receipt.tokens_total == reading.tokens_total
