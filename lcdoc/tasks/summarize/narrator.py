@@ -110,14 +110,10 @@ class Narrator:
             del held_bytes[number]
             if chain is not None:
                 self._chains.append(chain)
-            if (
-                kept() is not None
-            ):  # by a cycle, with its cache; collecting costs too much to do it for nothing
+            if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it for nothing
                 release_unused()
-            yield (
-                number,
-                Draft.of(answer.answer, cut=not answer.complete, request=orders[number].request),
-            )
+            request = orders[number].request
+            yield number, Draft.of(answer.answer, cut=not answer.complete, request=request)
 
     def forget_read(self) -> None:
         """Takes out of the store what was put there for what is written: nobody will read these texts again."""
