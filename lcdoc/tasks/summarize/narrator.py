@@ -110,9 +110,7 @@ class Narrator:
             del held_bytes[number]
             if chain is not None:
                 self._chains.append(chain)
-            if (
-                kept() is not None
-            ):  # by a cycle, with its cache; collecting costs too much to do it for nothing
+            if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it always
                 release_unused()
             request = orders[number].request
             yield number, Draft.of(answer.answer, cut=not answer.complete, request=request)
