@@ -1,7 +1,8 @@
 """lcdoc's attention, as one function registered with transformers' AttentionInterface.
 
 No mask is ever built: each head group's attention is put together from parts that need none or are plainly
-causal, joined by their log-sum-exp. Queries and keys are [1, heads, length, head_dim].
+causal, joined by their log-sum-exp. Queries and keys are [1, heads, length, head_dim]; a batch of several sequences is
+attended row by row, each over its own cache.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from transformers import AttentionInterface
 
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
-from lcdoc.engine.cache import Buffer, LayerCache, layer_of
+from lcdoc.engine.cache import Buffer, LayerCache, layers_of
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.grouped_attention import attend_grouped
 from lcdoc.engine.grouped_buffer import GroupedBuffer
@@ -48,17 +49,37 @@ def attention_forward(
     """Appends the new keys to the layer's cache and attends, one head group at a time.
 
     key, value: the new tokens' only, as LayerCache.update passed them through. attention_mask is None because
-    no mask function is registered under this name: all sequences are whole documents, batch size 1.
+    no mask function is registered under this name: a row of the batch is a sequence of its own, with a cache of its
+    own, and none is padded.
     s_aux: [heads], a learned logit per head that takes part in the softmax and has no value (gpt-oss).
-    Returns output [1, length, heads, head_dim].
+    Returns output [rows, length, heads, head_dim].
     """
-    layer = layer_of(key)
+    layers = layers_of(key)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    how = scale, sliding_window, softcap, s_aux
+    if len(layers) == 1:
+        output = _attend_row(query, key, value, layers[0], *how)
+    else:
+        rows = zip(query.split(1), key.split(1), value.split(1), layers, strict=True)
+        output = torch.cat([_attend_row(*row, *how) for row in rows])
+    return output.transpose(1, 2), None
+
+
+def _attend_row(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layer: LayerCache,
+    scale: float,
+    sliding_window: int | None,
+    softcap: float | None,
+    s_aux: torch.Tensor | None,
+) -> torch.Tensor:
+    """One sequence's output [1, heads, length, head_dim]."""
     group_size = query.shape[1] // key.shape[1]
     groups = layer.groups(key, value, sliding_window)
     if len(groups) == 1:
-        output = _attend_group(query, key, value, layer, *groups[0], scale, softcap, s_aux)
-        return output.transpose(1, 2), None
+        return _attend_group(query, key, value, layer, *groups[0], scale, softcap, s_aux)
     output = query.new_empty(1, query.shape[1], query.shape[2], value.shape[-1])
     for group, buffer in groups:
         kv_heads = group.kv_heads
@@ -67,7 +88,7 @@ def attention_forward(
         part = queries, pick_heads(key, kv_heads), pick_heads(value, kv_heads)
         result = _attend_group(*part, layer, group, buffer, scale, softcap, aux)
         put_heads(output, result, kv_heads, group_size)
-    return output.transpose(1, 2), None
+    return output
 
 
 def _attend_group(

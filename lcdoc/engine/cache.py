@@ -76,7 +76,7 @@ class LayerCache(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        key_states.lcdoc_layer = self  # type: ignore[attr-defined]
+        key_states.lcdoc_layers = (self,)  # type: ignore[attr-defined]
         return key_states, value_states
 
     def groups(
@@ -341,12 +341,12 @@ class DocumentCache(Cache):
             yield from layer.buffers
 
 
-def layer_of(key: torch.Tensor) -> LayerCache:
-    """The layer whose `update` passed this key tensor through."""
-    layer = getattr(key, "lcdoc_layer", None)
-    if layer is None:
+def layers_of(key: torch.Tensor) -> Sequence[LayerCache]:
+    """The layer whose `update` passed this key tensor through; of several caches one for each row of the batch."""
+    layers: Sequence[LayerCache] | None = getattr(key, "lcdoc_layers", None)
+    if layers is None:
         raise ModelError(
             "this model's architecture is not supported: it attends without the cache it was given, or changes keys "
             "after the cache saw them; choose another model"
         )
-    return layer
+    return layers

@@ -37,7 +37,7 @@ STEPS = 16
 # Beyond so many windows little is found again.
 MOST_WINDOWS = 4
 
-# Where a rotary embedding keeps the one that it stands for.
+# Where a rotary embedding keeps the one that it stands for, and what it was made of.
 NATIVE = "lcdoc_native"
 
 # Rotary embeddings that turn by rope_theta alone within the window.
@@ -130,13 +130,14 @@ def extend_positions(model: Any, extension: Extension | None, length_tokens: int
     length_tokens: the most that will be read and written. A model with two tables of angles would take the one for
     short texts for the first chunks of a long one, whose keys would then be turned otherwise than those after them.
     Raises ModelError where no embedding can be made."""
-    decoder = model.get_decoder()
-    rotary: Any = getattr(decoder, "rotary_emb", None)
+    decoder, rotary = model.get_decoder(), rotary_of(model)
     native = getattr(rotary, NATIVE, (rotary,))[0]
     rope = extension.rope if extension else one_table(model.config, length_tokens)
     if rope is None:
-        if rotary is not native:
-            decoder.rotary_emb = native
+        put_rotary(model, native)
+        return
+    made_of = rope, extension.start_tokens if extension else 0
+    if getattr(rotary, NATIVE, ())[1:] == made_of:
         return
     config = deepcopy(getattr(native, "config", None))
     if config is None:
@@ -150,7 +151,18 @@ def extend_positions(model: Any, extension: Extension | None, length_tokens: int
         unscaled = type(native)(own).to(native.inv_freq.device)
         decoder.rotary_emb = UnscaledStart(decoder.rotary_emb, unscaled, extension.start_tokens)
     # In a tuple, so that it doesn't become a part of the model.
-    setattr(decoder.rotary_emb, NATIVE, (native,))
+    setattr(decoder.rotary_emb, NATIVE, (native, *made_of))
+
+
+def rotary_of(model: Any) -> Any:
+    """What the model turns keys and queries with at present; None where it has no such module for all layers."""
+    return getattr(model.get_decoder(), "rotary_emb", None)
+
+
+def put_rotary(model: Any, rotary: Any) -> None:
+    """Gives the model a rotary embedding that it had before."""
+    if rotary_of(model) is not rotary:
+        model.get_decoder().rotary_emb = rotary
 
 
 def _parameters(text: Any) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from lcdoc.engine.cache import CacheMark, DocumentCache
 from lcdoc.engine.checkpoint import LOGITS, Checkpoint, Checkpoints
 from lcdoc.engine.eviction import Eviction
 from lcdoc.engine.eviction.policy import CHUNK, QUESTION
-from lcdoc.engine.extension import Extension, extend_positions
+from lcdoc.engine.extension import Extension, extend_positions, put_rotary, rotary_of
 from lcdoc.engine.graph import DecodeGraph
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed, allocating
@@ -45,13 +45,14 @@ class Reader:
         sparse: SparsePrefill | None = None,
         selection: PageSelection | None = None,
     ) -> None:
-        """model: a transformers causal language model loaded with lcdoc's attention implementation; it is given the
-        rotary embedding that the extension asks for, and must keep it while it reads.
+        """model: a transformers causal language model loaded with lcdoc's attention implementation; before each pass it
+        is given the rotary embedding that the extension asks for, so that readers may take turns with it.
         capacity_tokens: the most tokens that will be read and decoded together. kv_dtype, eviction, rolling_tokens,
         sparse, selection: see DocumentCache. place: gives the positions at which tokens come to stand, [length], for
         their numbers in the text; by default these are one and the same."""
         extend_positions(model, extension, capacity_tokens)
         self.model = model
+        self.rotary = rotary_of(model)  # what positions are turned by
         self.chunk_tokens = chunk_tokens
         self._place = place
         num_layers = model.config.get_text_config().num_hidden_layers
@@ -238,23 +239,37 @@ class Reader:
         """Yields one token id at a time, at most max_new_tokens, until the model picks one of stop_ids,
         which is not yielded. Every token yielded is in the cache when the next is asked for. trace: sees what each
         token attends to."""
+        for token_id in self.choose(pick, stop_ids, max_new_tokens):
+            yield token_id
+            self.step(token_id, trace)
+
+    @torch.inference_mode()
+    def choose(
+        self, pick: Callable[[torch.Tensor], int], stop_ids: Collection[int], max_new_tokens: int
+    ) -> Iterator[int]:
+        """As decode, for one who has each token read, by `step` or with others', before asking for the next."""
         assert self.logits is not None, "decode needs at least one token read"
         allocating(self.cache.narrow)
         if self.graph is None and DecodeGraph.suits(self.model, max_new_tokens):
             self.graph = DecodeGraph(self.model, self.cache)
         for _ in range(max_new_tokens):
-            token_id = pick(self.logits)
+            token_id = allocating(partial(pick, self.logits))
             if token_id in stop_ids:
                 return
             yield token_id
-            with self.cache.decoding():
-                self.logits = self._decoded(token_id, trace)
+
+    @torch.inference_mode()
+    def step(self, token_id: int, trace: AttentionTrace | None = None) -> None:
+        """Reads a token that was chosen. trace: sees what it attends to."""
+        with self.cache.decoding():
+            self.logits = self._decoded(token_id, trace)
 
     def _decoded(self, token_id: int, trace: AttentionTrace | None) -> torch.Tensor:
         """As _traced for one token, by a graph where that can be."""
         position = self.seen_tokens
         if self.graph is not None:
-            logits = self.graph.decode(token_id, self._positions(1), trace)
+            put_rotary(self.model, self.rotary)
+            logits = self.graph.decode(token_id, self.positions(1), trace)
             if logits is not None:
                 if trace is not None:
                     trace.end_query(position)
@@ -298,17 +313,18 @@ class Reader:
 
     def _forward(self, ids: torch.Tensor, num_logits: int = 1) -> torch.Tensor:
         """ids: [length]. Returns the logits after the last num_logits of them, [num_logits, vocab]."""
+        put_rotary(self.model, self.rotary)
         forward = partial(
             self.model,
             input_ids=ids[None].to(self.model.device),
-            position_ids=self._positions(len(ids))[None],
+            position_ids=self.positions(len(ids))[None],
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=num_logits,
         )
         return allocating(forward).logits[0, -num_logits:]
 
-    def _positions(self, num_tokens: int) -> torch.Tensor:
+    def positions(self, num_tokens: int) -> torch.Tensor:
         """Where the next tokens stand for the model, [num_tokens]."""
         first = self.cache.next_position
         positions = torch.arange(first, first + num_tokens, device=self.model.device)

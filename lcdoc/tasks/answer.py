@@ -152,6 +152,7 @@ class PlanSummary:
     extended_times how many windows long the text may be; None where they stay within it.
     parts: in how many the document is read, 1 where it is read at once; capacity_tokens is for one of them.
     recent_size: of streaming heads, and prefill_recent_size while the document is read; the peak is with the latter.
+    parts_together: of the parts of a summary, how many are written about at the same time, 1 where none are.
     predicted_peak_bytes: what the process will take of the device at most.
     """
 
@@ -172,6 +173,7 @@ class PlanSummary:
     extend_factor: float | None
     extended_times: float | None
     parts: int
+    parts_together: int
     predicted_peak_bytes: int
 
 

@@ -1,7 +1,7 @@
 """Asking: documents are read once by one model, then any number of questions are answered from that reading."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from lcdoc.citations.checker import Checker
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.budget import Rung
+from lcdoc.engine.joint_decode import Step
 from lcdoc.engine.memory import allocating, release_unused, succeeds
 from lcdoc.engine.reader import Mark, Reader
 from lcdoc.engine.sampling import Sampler
@@ -19,6 +20,7 @@ from lcdoc.models import loaded_bytes, stored_weights
 from lcdoc.store.chain import Chain
 from lcdoc.store.store import Store
 from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, PlanSummary, Receipt, Timing
+from lcdoc.tasks.answering import Answering, alone, refused
 from lcdoc.tasks.attending import Attended, Watched
 from lcdoc.tasks.citing import judge
 from lcdoc.tasks.host import Host
@@ -177,6 +179,20 @@ class Reading:
         enough of it. pick: chooses each token instead of the sampling. Raises UsageError for a question without room
         in the window.
         """
+        answering = self.answering(question, sampling, on_text, keep_turn=keep_turn, until=until, pick=pick)
+        return alone(answering)
+
+    def answering(
+        self,
+        question: str,
+        sampling: Sampling,
+        on_text: Callable[[str], None],
+        *,
+        keep_turn: bool = False,
+        until: Callable[[str], bool] = lambda text: False,
+        pick: Callable[[torch.Tensor], int] | None = None,
+    ) -> Answering:
+        """As `ask`, for one who has the tokens read, perhaps in one pass with those of other readings."""
         self.read()
         asked = time.perf_counter()
         question_ids = self._question_ids(question)
@@ -191,15 +207,17 @@ class Reading:
         sampler = pick or (breaker if breaks else breaker.pick)
         before = self._mark()
         first_position = self._reader.seen_tokens + len(question_ids)
+        away_s = 0.0
 
-        def answer_on() -> None:
+        def answer_on() -> Generator[Step, float | None, None]:
+            nonlocal away_s
             self._reader.prefill(question_ids + answer_ids, trace=trace)
             room = max_new_tokens - len(answer_ids)
-            for token_id in self._reader.decode(sampler, self._stop_ids, room, trace):
+            for token_id in self._reader.choose(sampler, self._stop_ids, room):
                 answer_ids.append(token_id)
                 ends.append(ends[-1] if ends else 0)
-                token_times.append(time.perf_counter())
-                self._report("answer", len(token_times), max_new_tokens, token_times[0])
+                token_times.append(time.perf_counter() - away_s)
+                self._report("answer", len(token_times), max_new_tokens, token_times[0] + away_s)
                 if piece := stream.push(token_id):
                     pieces.append(piece)
                     ends[-1] += len(piece)
@@ -208,9 +226,10 @@ class Reading:
                         return
                 if breaks and goes_in_a_circle(answer_ids):
                     return
+                away_s += (yield Step(self._reader, token_id, trace)) or 0.0
 
         try:
-            while not succeeds(answer_on):
+            while (yield from refused(answer_on())):
                 self._reader.rewind(before)
                 self._step_down()
                 before = self._mark()

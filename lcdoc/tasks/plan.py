@@ -66,6 +66,7 @@ class Plan:
             extend_factor=extension.factor if extension else None,
             extended_times=extension.times if extension else None,
             parts=1,
+            parts_together=1,
             predicted_peak_bytes=rung.peak_bytes,
         )
 

@@ -79,13 +79,14 @@ def first_sentences(monkeypatch):
     """A model that writes the first sentence of each page it is given; returns what it was asked."""
     asked = []
 
-    def write(self, documents, request, words, max_tokens, observer):
-        pages = [page for document in documents for page in document.pages]
-        asked.append((request, [page.text for page in pages]))
-        firsts = (re.split(r"\.\s", page.text)[0].rstrip(".") + "." for page in pages)
-        return Draft.of(" ".join(firsts).replace("found", "discovered"), cut=False)
+    def write_all(self, orders, rows, chunk_tokens=None):
+        for number, order in enumerate(orders):
+            pages = [page for document in order.documents for page in document.pages]
+            asked.append((order.request, [page.text for page in pages]))
+            firsts = (re.split(r"\.\s", page.text)[0].rstrip(".") + "." for page in pages)
+            yield number, Draft.of(" ".join(firsts).replace("found", "discovered"), cut=False)
 
-    monkeypatch.setattr(Narrator, "write", write)
+    monkeypatch.setattr(Narrator, "write_all", write_all)
     return asked
 
 
@@ -189,11 +190,12 @@ def test_incremental_with_a_model_that_runs_on(run, write_book):
 def test_focus_is_asked_for_and_chooses_the_sentences(tiny, write_book, monkeypatch):
     asked = []
 
-    def write(self, documents, request, words, max_tokens, observer):
-        asked.append(request)
-        return Draft("", False, False)
+    def write_all(self, orders, rows, chunk_tokens=None):
+        for number, order in enumerate(orders):
+            asked.append(order.request)
+            yield number, Draft("", False, False)
 
-    monkeypatch.setattr(Narrator, "write", write)
+    monkeypatch.setattr(Narrator, "write_all", write_all)
     document = load_document(str(write_book(3)))
     summary = summarize([document], ReadSettings(model=str(tiny)), length="10", focus="crowns of gold")
     assert summary.focus == "crowns of gold" and all(summary.focus in request for request in asked)
@@ -347,14 +349,11 @@ def test_what_is_refused_is_refused_in_one_line_before_loading(
 
 
 def test_text_and_markdown_carry_pages_and_no_escapes(call_lcdoc, tiny, write_book, monkeypatch):
-    def write(self, documents, request, words, max_tokens, observer):
-        return Draft(
-            "- The \x1b[mcopper* was\u202e [sold](http://x) for gold.\n- Winds turned warm again.",
-            False,
-            False,
-        )
+    def write_all(self, orders, rows, chunk_tokens=None):
+        written = "- The \x1b[mcopper* was\u202e [sold](http://x) for gold.\n- Winds turned warm again."
+        yield 0, Draft(written, False, False)
 
-    monkeypatch.setattr(Narrator, "write", write)
+    monkeypatch.setattr(Narrator, "write_all", write_all)
     book = write_book(3)
     done = call_lcdoc("summarize", book, "--model", tiny, "--style", "bullets")
     assert (

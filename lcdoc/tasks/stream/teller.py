@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from lcdoc.config import Sampling
-from lcdoc.engine.extension import extend_positions
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.sampling import Sampler
@@ -97,7 +96,6 @@ class Teller:
         capacity = len(ids) + self._answer_tokens
         reader = Reader(self._reading.reader.model, HeadSplit.exact(), capacity_tokens=capacity)
         written, cut = self._write(reader, ids, Sampler(), WORDS)
-        extend_positions(reader.model, None, self._reading.sizes.capacity)  # as the stream is read
         draft = without_inventions(Draft.of(written, cut, REQUEST), text)
         if draft.usable:
             return draft.text

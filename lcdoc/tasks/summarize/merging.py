@@ -1,25 +1,27 @@
 """How the summaries of a unit's parts become as few as are wanted."""
 
-import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from lcdoc.tasks.summarize.node import Node
 from lcdoc.tasks.summarize.plan import limit_tokens
 from lcdoc.tasks.summarize.requests import points_request, summary_request
 from lcdoc.tasks.summarize.wish import Wish
-from lcdoc.tasks.summarize.work import Work
+from lcdoc.tasks.summarize.work import Asked, Work
 
 
-def map_parts(work: Work, numbers: Sequence[int], target: int, words: int) -> list[Node]:
-    """Each part by itself: as it will stand where there are no more than wanted, else for being merged. words: of what
-    will stand."""
+def asked_of_parts(work: Work, numbers: Sequence[int], target: int, words: int) -> dict[int, Asked]:
+    """Of each part of a unit by itself: what will stand where there are no more than wanted, else what is merged.
+    words: of what will stand."""
     plan = work.plan
     if len(numbers) <= target:
         own_words = words * target // len(numbers)
         request = final_request(work.wish, own_words, -(-target // len(numbers)))
-        return [work.part(number, request, own_words, answer_limit(work, own_words)) for number in numbers]
-    request = summary_request(work.wish, plan.note_words)
-    return [work.part(number, request, plan.note_words, plan.note_tokens) for number in numbers]
+        asked = Asked(request, own_words, answer_limit(work, own_words))
+    else:
+        request = summary_request(work.wish, plan.note_words)
+        asked = Asked(request, plan.note_words, plan.note_tokens)
+    return dict.fromkeys(numbers, asked)
 
 
 def merge_levels(work: Work, units: Sequence[tuple[list[Node], int]], words: int) -> tuple[list[Node], int]:
@@ -35,18 +37,11 @@ def merge_levels(work: Work, units: Sequence[tuple[list[Node], int]], words: int
             else ([[node] for node in nodes], target)
             for nodes, target in units
         ]
-        total = sum(work.count_merge(group) for groups, _ in planned for group in groups)
-        done, started = 0, time.perf_counter()
-        units = []
-        for groups, target in planned:
-            merged = []
-            is_last = len(groups) <= target
-            for group in groups:
-                own_words = words if is_last else work.plan.note_words
-                limit = answer_limit(work, words) if is_last else work.plan.note_tokens
-                merged.append(work.merge(group, own_words, limit, work.merging(done, total, started)))
-                done += work.count_merge(group)
-            units.append((merged, target))
+        groups = [group for groups, _ in planned for group in groups]
+        last = [len(groups) <= target for groups, target in planned for _ in groups]
+        asked = [_asked_of_merge(work, words, is_last) for is_last in last]
+        merged = iter(work.merge(groups, asked))
+        units = [(list(islice(merged, len(groups))), target) for groups, target in planned]
     return [node for nodes, _ in units for node in nodes], levels
 
 
@@ -63,7 +58,8 @@ def go_onward(work: Work, numbers: Sequence[int], target: int, words: int) -> tu
         index = sizes.index(min(sizes))
         pair = nodes[index : index + 2]
         depth[pair[0].first] = 1 + max(depth.get(node.first, 0) for node in pair)
-        nodes[index : index + 2] = [work.merge(pair, words, limit, work.mapping())]
+        asked = Asked(summary_request(work.wish, words), words, limit)
+        nodes[index : index + 2] = work.merge([pair], [asked], counted=False)
 
     for number in numbers:
         nodes.append(work.onward(number, nodes, words, limit))
@@ -73,6 +69,13 @@ def go_onward(work: Work, numbers: Sequence[int], target: int, words: int) -> tu
     while len(nodes) > target:
         merge_smallest()
     return nodes, max((depth.get(node.first, 0) for node in nodes), default=0)
+
+
+def _asked_of_merge(work: Work, words: int, is_last: bool) -> Asked:
+    if is_last:
+        return Asked(summary_request(work.wish, words), words, answer_limit(work, words))
+    own_words = work.plan.note_words
+    return Asked(summary_request(work.wish, own_words), own_words, work.plan.note_tokens)
 
 
 def final_request(wish: Wish, words: int, points: int) -> str:

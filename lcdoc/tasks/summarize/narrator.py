@@ -1,21 +1,35 @@
 """Has the model read a text and write what is asked of it, and counts what that takes."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.memory import release_unused
 from lcdoc.store.chain import Chain
 from lcdoc.store.store import Store
-from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, Timing
+from lcdoc.tasks.answer import Answer, MemoryUse, ModelInfo, PlanSummary, Timing
+from lcdoc.tasks.answering import Answering, together
 from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.host import Host
-from lcdoc.tasks.plan import Plan
-from lcdoc.tasks.progress import Observer
+from lcdoc.tasks.progress import Observer, Progress
 from lcdoc.tasks.room import context_window
 from lcdoc.tasks.summarize.draft import Draft, has_enough
 from lcdoc.tokens import Prompt
+
+
+@dataclass(frozen=True)
+class Order:
+    """A text to be written about documents. words: enough of it, at the next end of a sentence. max_tokens: the most of
+    it."""
+
+    documents: Sequence[Document]
+    request: str
+    words: int
+    max_tokens: int
+    observer: Observer
 
 
 class Narrator:
@@ -32,6 +46,7 @@ class Narrator:
         self._store, self._chains = store, list[Chain]()
         self._host, self._settings, self._on_note = host, settings, on_note
         self.answers: list[Answer] = []
+        self._kv_bytes = 0  # the most that texts written at the same time held
 
     def prompt_tokens(self, requests: Sequence[str]) -> int:
         """What stands around a text, with the longest request."""
@@ -42,43 +57,66 @@ class Narrator:
         """Its tokens."""
         return len(self._host.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
 
-    def write(
-        self, documents: Sequence[Document], request: str, words: int, max_tokens: int, observer: Observer
-    ) -> Draft:
-        """One text about documents that are read from the start, exactly. words: enough of it, at the next end of a
-        sentence. Raises KeyboardInterrupt where it was interrupted."""
-        reading = Reading(
-            documents,
-            self._settings,
-            max_new_tokens=max_tokens,
-            questions=[""],
-            observer=observer,
-            on_note=self._on_note,
-            host=self._host,
-            prompt=Prompt.for_request(self._host.tokenizer, request),
-            store=self._store,
-        )
-        if reading.chain is not None:
-            self._chains.append(reading.chain)
-        answer = reading.ask(
-            "",
-            Sampling(max_new_tokens=max_tokens),
-            lambda text: None,
-            until=lambda text: has_enough(text, words, request),
-        )
-        if answer.finish_reason == "interrupted":
-            raise KeyboardInterrupt
-        self.answers.append(answer)
-        if answer.receipt.tokens_from_store:
-            self._on_note(f"{answer.receipt.tokens_from_store:,} tokens came from the store")
-        kept = weakref.ref(reading)
-        del reading
-        if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it for nothing
-            release_unused()
-        return Draft.of(answer.answer, cut=not answer.complete, request=request)
+    def write(self, order: Order) -> Draft:
+        """One text, as `write_all` does."""
+        [(_, draft)] = self.write_all([order], 1)
+        return draft
+
+    def write_all(
+        self, orders: Sequence[Order], rows: int, chunk_tokens: int | None = None
+    ) -> Iterator[tuple[int, Draft]]:
+        """The number of each order with its text as soon as that is written, of documents that are read from the start,
+        exactly. rows: so many are written at the same time. chunk_tokens: the most to read at once, where that is not
+        left to each text. Raises KeyboardInterrupt where it was interrupted."""
+        settings = self._settings
+        if chunk_tokens is not None:
+            settings = replace(settings, chunk_tokens=chunk_tokens)
+        begun: dict[int, tuple[weakref.ref[Reading], Chain | None]] = {}
+        held_bytes: dict[int, int] = {}
+
+        def begin(number: int, order: Order) -> Answering:
+            def observe(progress: Progress) -> None:
+                held_bytes[number] = progress.kv_bytes
+                self._kv_bytes = max(self._kv_bytes, sum(held_bytes.values()))
+                order.observer(replace(progress, kv_bytes=sum(held_bytes.values())))
+
+            reading = Reading(
+                order.documents,
+                settings,
+                max_new_tokens=order.max_tokens,
+                questions=[""],
+                observer=observe,
+                on_note=self._on_note,
+                host=self._host,
+                prompt=Prompt.for_request(self._host.tokenizer, order.request),
+                store=self._store,
+            )
+            begun[number] = weakref.ref(reading), reading.chain
+            return reading.answering(
+                "",
+                Sampling(max_new_tokens=order.max_tokens),
+                lambda text: None,
+                until=lambda text: has_enough(text, order.words, order.request),
+            )
+
+        openers = [partial(begin, number, order) for number, order in enumerate(orders)]
+        for number, answer in together(openers, rows, self._on_note):
+            if answer.finish_reason == "interrupted":
+                raise KeyboardInterrupt
+            self.answers.append(answer)
+            if answer.receipt.tokens_from_store:
+                self._on_note(f"{answer.receipt.tokens_from_store:,} tokens came from the store")
+            kept, chain = begun.pop(number)
+            del held_bytes[number]
+            if chain is not None:
+                self._chains.append(chain)
+            if kept() is not None:  # by a cycle, with its cache; collecting costs too much to do it always
+                release_unused()
+            request = orders[number].request
+            yield number, Draft.of(answer.answer, cut=not answer.complete, request=request)
 
     def forget_read(self) -> None:
-        """Takes out of the store what was put there: nobody will read these texts again."""
+        """Takes out of the store what was put there for what is written: nobody will read these texts again."""
         while self._chains:
             self._chains.pop().forget()
 
@@ -98,16 +136,16 @@ class Narrator:
             decode_tokens_per_s=written / decode_s if decode_s else 0.0,
         )
 
-    def memory(self, plan: Plan) -> MemoryUse:
-        """At its worst. plan: of the longest text."""
+    def memory(self, plan: PlanSummary) -> MemoryUse:
+        """At its worst."""
         uses = [answer.memory for answer in self.answers]
         return MemoryUse(
             device=self._host.device.type,
             budget_bytes=self._host.budget_bytes,
-            predicted_peak_bytes=plan.rung.peak_bytes,
+            predicted_peak_bytes=plan.predicted_peak_bytes,
             peak_bytes=self._host.meter.peak_bytes(),
             weights_bytes=max((use.weights_bytes for use in uses), default=0),
-            kv_bytes=max((use.kv_bytes for use in uses), default=0),
+            kv_bytes=self._kv_bytes,
         )
 
     def model(self) -> ModelInfo:

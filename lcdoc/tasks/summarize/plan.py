@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from lcdoc.config import ReadSettings
+from lcdoc.engine.rows import num_rows, row_bytes
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.tasks.answer import PlanSummary
 from lcdoc.tasks.host import Host
@@ -31,7 +32,8 @@ SPARE_TOKENS = 32
 class SummaryPlan:
     """reading: of the longest text that is read at once. at_once: whether that is all of the documents. part_tokens:
     the most of the documents in a part. note_tokens, answer_tokens: the most written of a text that is merged, and of
-    one that is not. so_far_tokens: room in a part for the summary of what came before it."""
+    one that is not. so_far_tokens: room in a part for the summary of what came before it. rows: texts that are written
+    at the same time, where there are as many, and row_bytes what each takes beside the first."""
 
     reading: Plan
     at_once: bool
@@ -39,6 +41,8 @@ class SummaryPlan:
     note_tokens: int
     answer_tokens: int
     so_far_tokens: int = 0
+    rows: int = 1
+    row_bytes: int = 0
 
     @property
     def cut_tokens(self) -> int:
@@ -65,7 +69,13 @@ class SummaryPlan:
             rung="in parts" if rung.name in ("exact", "as asked") else f"in parts, {rung.name}",
             loss="; ".join(filter(None, (rung.loss, loss))),
             parts=num_parts,
+            parts_together=self.together(num_parts),
+            predicted_peak_bytes=rung.peak_bytes + (self.together(num_parts) - 1) * self.row_bytes,
         )
+
+    def together(self, num_parts: int) -> int:
+        """Of so many parts, those that are written about at the same time."""
+        return min(self.rows, num_parts)
 
 
 def plan_summary(
@@ -111,13 +121,22 @@ def plan_summary(
         reading = _exact(host, settings, need)
         if reading is not None:
             so_far_tokens = int(tokens * SO_FAR_SHARE) if onward else 0
-            return SummaryPlan(reading, False, tokens, note_tokens, answer_tokens, so_far_tokens)
+            plan = SummaryPlan(reading, False, tokens, note_tokens, answer_tokens, so_far_tokens)
+            return plan if onward else _with_rows(plan, host)
         if tokens < 2 * LEAST_TOKENS:
             raise DoesNotFitError(
                 f"not even {tokens:,} tokens can be read exactly within the budget of {host.budget_bytes / 1e9:.2f} "
                 f"GB; raise --budget, or take a smaller --model"
             )
         tokens //= 2
+
+
+def _with_rows(plan: SummaryPlan, host: Host) -> SummaryPlan:
+    """As many texts at the same time as the budget has room for."""
+    reading = plan.reading
+    sizes = reading.shape, reading.rung, reading.room.capacity_tokens
+    rows = num_rows(host.device, *sizes, reading.budget_bytes)
+    return replace(plan, rows=rows, row_bytes=row_bytes(*sizes))
 
 
 def limit_tokens(words: int) -> int:

@@ -16,7 +16,7 @@ from lcdoc.tasks.progress import Observer, Progress, silent
 from lcdoc.tasks.summarize import merging
 from lcdoc.tasks.summarize.coverage import check_coverage
 from lcdoc.tasks.summarize.inventions import without_inventions
-from lcdoc.tasks.summarize.narrator import Narrator
+from lcdoc.tasks.summarize.narrator import Narrator, Order
 from lcdoc.tasks.summarize.node import MODEL, REPLACED, Node
 from lcdoc.tasks.summarize.part import Part, Unit, cut_unit, units_of
 from lcdoc.tasks.summarize.plan import plan_summary
@@ -129,6 +129,7 @@ class Summarizer:
             tokens=len(self._tokens.token_ids),
             kv_dtype=self.plan.kv_dtype,
             num_parts=self.num_parts,
+            parts_together=self._plan.together(self.num_parts),
             part_tokens=self._plan.cut_tokens,
             levels=levels,
             merges=self._work.merges if self._work else 0,
@@ -148,7 +149,7 @@ class Summarizer:
             finish_reason="length" if cut else "stop",
             receipt=receipt,
             plan=self.plan,
-            memory=self._narrator.memory(self._plan.reading),
+            memory=self._narrator.memory(self.plan),
             timing=self._narrator.timing(time.perf_counter() - started),
             model=self._narrator.model(),
         )
@@ -159,9 +160,8 @@ class Summarizer:
 
     def _at_once(self) -> tuple[list[Node], list[Section], str, int]:
         wish = self._wish
-        draft = self._narrator.write(
-            self.documents, self._requests()[0], wish.words, self._plan.answer_tokens, self._observer
-        )
+        sizes = wish.words, self._plan.answer_tokens
+        draft = self._narrator.write(Order(self.documents, self._requests()[0], *sizes, self._observer))
         draft = without_inventions(draft, "\n\n".join(part.text for part in self._parts))
         last = len(self._parts) - 1
         if draft.usable:
@@ -178,21 +178,24 @@ class Summarizer:
         work = Work(
             self._narrator, self._saved, self._wish, self._plan, self._parts, self._observer, self._on_part
         )
-        self._work, levels, first = work, 0, 0
-        units: list[tuple[list[Node], int]] = []
-        for unit, parts in self._cut:
-            numbers, target = range(first, first + len(parts)), self._target(unit, parts)
-            if self._wish.method == "incremental":
-                nodes, depth = merging.go_onward(work, numbers, target, self._words)
-                levels = max(levels, depth)
-            else:
-                nodes = merging.map_parts(work, numbers, target, self._words)
-            units.append((nodes, target))
+        self._work, levels = work, 0
+        numbers, first = [], 0
+        for _, parts in self._cut:
+            numbers.append(range(first, first + len(parts)))
             first += len(parts)
-        if self._wish.method == "hierarchical":
-            nodes, levels = merging.merge_levels(work, units, self._words)
+        targets = [self._target(unit, parts) for unit, parts in self._cut]
+        units = list(zip(numbers, targets, strict=True))
+        if self._wish.method == "incremental":
+            nodes = []
+            for of_unit, target in units:
+                made, depth = merging.go_onward(work, of_unit, target, self._words)
+                nodes += made
+                levels = max(levels, depth)
         else:
-            nodes = [node for of_unit, _ in units for node in of_unit]
+            asked = [merging.asked_of_parts(work, *unit, self._words) for unit in units]
+            made = work.summarize_parts(dict(chain.from_iterable(one.items() for one in asked)))
+            mapped = [(made[of_unit.start : of_unit.stop], target) for of_unit, target in units]
+            nodes, levels = merging.merge_levels(work, mapped, self._words)
         method = self._wish.method if levels or self._wish.method == "incremental" else "parts"
         return work.nodes, list(self._sections(nodes)), method, levels
 
@@ -234,7 +237,9 @@ class Summarizer:
     def _how(self) -> str:
         if self._wish.method == "incremental":
             return "each in the light of what came before"
-        return "their summaries are merged where they are more than wanted"
+        together = self._plan.together(len(self._parts))
+        times = f"{together} at a time; " if together > 1 else ""
+        return f"{times}their summaries are merged where they are more than wanted"
 
     def _key(self) -> dict[str, object]:
         """All that decides what is written."""

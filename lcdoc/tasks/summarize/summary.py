@@ -65,7 +65,8 @@ class SummaryReceipt:
 
     exact: every page asked for was read, at once, nothing was approximated, and the model wrote all of it. method:
     "exact", "parts" (each summarized by itself), "hierarchical" or "incremental". levels: how many times summaries were
-    merged, one above the other. parts, merges: texts that were summarized. replaced: how often the document's own
+    merged, one above the other. parts, merges: texts that were summarized. parts_together: of the parts, how many were
+    written about at the same time. replaced: how often the document's own
     sentences stand for what the model wrote. resumed: texts taken from an earlier run. unsupported: sections without
     evidence. pages_total, pages_unread and notes are as in an answer's receipt.
     """
@@ -79,6 +80,7 @@ class SummaryReceipt:
     pages_unread: tuple[UnreadPage, ...]
     kv_dtype: str
     parts: int
+    parts_together: int
     part_tokens: int
     levels: int
     merges: int
