@@ -27,6 +27,20 @@ class Pages(NamedTuple):
     def page_size(self) -> int:
         return self.codes.shape[3]
 
+    @property
+    def head_dim(self) -> int:
+        return self.codes.shape[-1] * (2 if self.bits == 4 else 1)
+
+    def holds(self, dtype: torch.dtype) -> bool:
+        """Whether the codes are numbers of this dtype as they are."""
+        return self.codes.dtype == dtype
+
+    def chosen(self, head: int, pages: torch.Tensor | slice) -> "Pages":
+        """One KV head's pages of these numbers, int64 [pages]: [1, 1, pages, ...]. A slice makes views."""
+        parts = (self.codes, self.scales, self.least) if self.bits < 16 else (self.codes,) * 3
+        codes, scales, least = (part[0, head][pages][None, None] for part in parts)
+        return Pages(codes, scales, least, self.bits)
+
     def numbers(self, dtype: torch.dtype) -> torch.Tensor:
         """What the codes stand for, [1, kv_heads, pages, page_size, head_dim]; computed in float32 or what is wider."""
         if self.bits == 16:

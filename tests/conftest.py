@@ -115,7 +115,7 @@ def known_speeds(cli_env: dict[str, str]) -> Path:
         unpacked_per_s={"bfloat16": 3e9, "int8": 1e9, "int4": 3e8},
         bytes_per_s=1e10,
         layer_step_s=1e-4,
-        sparse=SparseRate(64, 1.0),
+        sparse=dict.fromkeys(("model", "bfloat16", "int8", "int4"), SparseRate(64, 1.0)),
         pages_from_tokens=64,
         fetched={"cached": FetchRate(1e-3, 1e10), "disk": FetchRate(1e-3, 1e9)},
     )

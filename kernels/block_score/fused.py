@@ -3,37 +3,42 @@
 import torch
 import triton
 import triton.language as tl
+from lcdoc.kernels.codes import load_keys
+from lcdoc.kernels.pages import Pages
 
-from .naive import sampled_rows
+from .naive import sampled_queries
 
 
 def block_score(
-    query: torch.Tensor, keys: torch.Tensor, *, scale: float, query_block: int, key_block: int, stride: int
+    query: torch.Tensor, near_keys: torch.Tensor, keys: Pages, *, scale: float, query_block: int, stride: int
 ) -> torch.Tensor:
-    """As naive.block_score. key_block: a power of 2, 16 or more."""
-    _, heads, num_queries, head_dim = query.shape
-    num_keys = keys.shape[2]
-    rows = sampled_rows(num_queries, query_block, stride, query.device)
-    sampled = query[0].index_select(1, rows.flatten())  # [heads, blocks * rows, d]
-    shares = torch.empty(
-        heads, len(rows), triton.cdiv(num_keys, key_block), dtype=torch.float32, device=query.device
-    )
-    score_kernel[(len(rows), heads)](
+    """As naive.block_score. Pages of a power of 2 tokens, 16 or more."""
+    kv_heads, num_pages, page_size = keys.codes.shape[1:4]
+    sampled = sampled_queries(query, query_block, stride).contiguous()
+    heads, blocks, rows, head_dim = sampled.shape
+    grouped = sampled.view(kv_heads, -1, head_dim).float()
+    near_lse = torch.logsumexp(
+        grouped @ near_keys[0].float().mT * scale, -1
+    )  # [kv_heads, group * blocks * rows]
+    shares = torch.empty(heads, blocks, num_pages, dtype=torch.float32, device=query.device)
+    score_kernel[(blocks, heads)](
         sampled,
-        keys,
+        near_lse,
+        keys.codes,
+        keys.scales,
+        keys.least,
         shares,
-        sampled.stride(0),
-        sampled.stride(1),
-        keys.stride(1),
-        keys.stride(2),
-        num_keys,
+        *(keys.codes.stride(dim) for dim in (1, 2, 3)),
+        *(keys.scales.stride(dim) for dim in (1, 2)),
+        num_pages,
         scale,
-        GROUP=heads // keys.shape[1],
-        HEAD_DIM=head_dim,
-        WIDTH=triton.next_power_of_2(head_dim),
-        SAMPLES=rows.shape[1],
-        ROWS=max(16, triton.next_power_of_2(rows.shape[1])),
-        COLUMNS=key_block,
+        BITS=keys.bits,
+        GROUP=heads // kv_heads,
+        HALF=head_dim // 2,
+        WIDTH=max(16, triton.next_power_of_2(head_dim // 2)),
+        SAMPLES=rows,
+        ROWS=max(16, triton.next_power_of_2(rows)),
+        COLUMNS=page_size,
     )
     return shares
 
@@ -41,52 +46,64 @@ def block_score(
 @triton.jit
 def score_kernel(
     p_query,
-    p_keys,
+    p_near_lse,
+    p_key_codes,
+    p_key_scales,
+    p_key_least,
     p_shares,
-    s_query_head,
-    s_query_row,
-    s_keys_head,
-    s_keys_row,
-    num_keys,
+    s_key_head,
+    s_key_page,
+    s_key_row,
+    s_key_scales_head,
+    s_key_scales_page,
+    num_pages,
     scale,
+    BITS: tl.constexpr,
     GROUP: tl.constexpr,
-    HEAD_DIM: tl.constexpr,
+    HALF: tl.constexpr,
     WIDTH: tl.constexpr,
     SAMPLES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     i_block, i_head = tl.program_id(0), tl.program_id(1)
-    o_row, o_dim, o_column = tl.arange(0, ROWS), tl.arange(0, WIDTH), tl.arange(0, COLUMNS)
-    m_row, m_dim = o_row < SAMPLES, o_dim < HEAD_DIM
-    num_blocks = tl.cdiv(num_keys, COLUMNS)
-    p_query += i_head.to(tl.int64) * s_query_head + i_block * SAMPLES * s_query_row
-    p_keys += (i_head // GROUP).to(tl.int64) * s_keys_head
-    p_shares += (i_head * tl.num_programs(0) + i_block).to(tl.int64) * num_blocks
-    b_query = tl.load(
-        p_query + o_row[:, None] * s_query_row + o_dim[None, :],
-        mask=m_row[:, None] & m_dim[None, :],
-        other=0.0,
-    )
-    b_most = tl.full([ROWS], float("-inf"), tl.float32)
-    b_sum = tl.zeros([ROWS], tl.float32)
-    for i_key_block in range(0, num_blocks):
-        o_key = i_key_block * COLUMNS + o_column
-        m_key = o_key < num_keys
-        p_block = p_keys + o_key.to(tl.int64)[:, None] * s_keys_row + o_dim[None, :]
-        b_keys = tl.load(p_block, mask=m_key[:, None] & m_dim[None, :], other=0.0)
-        b_scores = tl.dot(b_query, tl.trans(b_keys), input_precision="ieee") * scale
-        b_scores = tl.where(m_key[None, :], b_scores, float("-inf"))
+    i_kv_head = (i_head // GROUP).to(tl.int64)
+    o_row, o_dim = tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    m_row = o_row < SAMPLES
+    m_query = m_row[:, None] & (o_dim < HALF)[None, :]
+    i_program = (i_head * tl.num_programs(0) + i_block).to(tl.int64)
+    p_row = p_query + (i_program * SAMPLES + o_row)[:, None] * (2 * HALF) + o_dim[None, :]
+    b_first_query = tl.load(p_row, mask=m_query, other=0.0)
+    b_second_query = tl.load(p_row + HALF, mask=m_query, other=0.0)
+    dtype = b_first_query.dtype
+    p_key_codes += i_kv_head * s_key_head
+    o_scales = i_kv_head * s_key_scales_head
+    p_shares += i_program * num_pages
+    b_near = tl.load(p_near_lse + i_program * SAMPLES + o_row, mask=m_row, other=0.0)
+    b_most = tl.maximum(b_near, -1e30)
+    b_sum = tl.exp(b_near - b_most)  # 0 where nothing is near
+    for i_next in range(0, num_pages):
+        i_page = i_next + tl.zeros([], tl.int64)
+        o_page = o_scales + i_page * s_key_scales_page
+        p_page = p_key_codes + i_page * s_key_page
+        b_first, b_second = load_keys(
+            p_page, p_key_scales + o_page, p_key_least + o_page, s_key_row, o_dim, BITS, HALF, COLUMNS
+        )
+        b_scores = tl.dot(b_first_query, tl.trans(b_first.to(dtype)), input_precision="ieee")
+        b_scores += tl.dot(b_second_query, tl.trans(b_second.to(dtype)), input_precision="ieee")
+        b_scores *= scale
         b_more = tl.maximum(b_most, tl.max(b_scores, 1))
         b_sum = b_sum * tl.exp(b_most - b_more) + tl.sum(tl.exp(b_scores - b_more[:, None]), 1)
         b_most = b_more
-    for i_key_block in range(0, num_blocks):
-        o_key = i_key_block * COLUMNS + o_column
-        m_key = o_key < num_keys
-        p_block = p_keys + o_key.to(tl.int64)[:, None] * s_keys_row + o_dim[None, :]
-        b_keys = tl.load(p_block, mask=m_key[:, None] & m_dim[None, :], other=0.0)
-        b_scores = tl.dot(b_query, tl.trans(b_keys), input_precision="ieee") * scale
-        b_scores = tl.where(m_key[None, :], b_scores, float("-inf"))
-        b_weights = tl.exp(b_scores - b_most[:, None]) / b_sum[:, None]
+    for i_next in range(0, num_pages):
+        i_page = i_next + tl.zeros([], tl.int64)
+        o_page = o_scales + i_page * s_key_scales_page
+        p_page = p_key_codes + i_page * s_key_page
+        b_first, b_second = load_keys(
+            p_page, p_key_scales + o_page, p_key_least + o_page, s_key_row, o_dim, BITS, HALF, COLUMNS
+        )
+        b_scores = tl.dot(b_first_query, tl.trans(b_first.to(dtype)), input_precision="ieee")
+        b_scores += tl.dot(b_second_query, tl.trans(b_second.to(dtype)), input_precision="ieee")
+        b_weights = tl.exp(b_scores * scale - b_most[:, None]) / b_sum[:, None]
         b_weights = tl.where(m_row[:, None], b_weights, 0.0)
-        tl.store(p_shares + i_key_block, tl.sum(b_weights) / SAMPLES)
+        tl.store(p_shares + i_next, tl.sum(b_weights) / SAMPLES)

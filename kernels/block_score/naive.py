@@ -1,37 +1,41 @@
 """Block scores in plain PyTorch: the truth that the kernel is held to."""
 
 import torch
-from torch.nn import functional as F
+from lcdoc.kernels.pages import Pages
+
+# Of one KV head's keys so many pages are in float32 at a time.
+RUN_PAGES = 64
 
 
 def block_score(
-    query: torch.Tensor, keys: torch.Tensor, *, scale: float, query_block: int, key_block: int, stride: int
+    query: torch.Tensor, near_keys: torch.Tensor, keys: Pages, *, scale: float, query_block: int, stride: int
 ) -> torch.Tensor:
-    """The share of its attention that each block of queries pays to each block of keys, as every stride-th query of the
+    """The share of its attention that each block of queries pays to each page of keys, as every stride-th query of the
     block tells (SampleAttention, arXiv 2406.15486).
 
-    query: [1, heads, num_queries, head_dim]; keys: [1, kv_heads, num_keys, head_dim], seen by all queries, with heads a
-    multiple of kv_heads. query_block: a multiple of stride, of which the middle query stands for the others. The last
-    blocks may be short. Returns [heads, query_blocks, key_blocks] in float32; each row's sum is 1.
+    query: [1, heads, num_queries, head_dim], with heads a multiple of kv_heads; all queries see all keys. near_keys:
+    [1, kv_heads, length, head_dim], those in no page. query_block: a multiple of stride, of which the middle query
+    stands for the others; the last block may be short. Returns [heads, query_blocks, pages] in float32; what a row's
+    sum lacks of 1 goes to near_keys.
     """
-    heads, num_queries = query.shape[1:3]
-    group = heads // keys.shape[1]
-    sampled = query[
-        0, :, sampled_rows(num_queries, query_block, stride, query.device)
-    ]  # [heads, blocks, rows, d]
-    missing = -keys.shape[2] % key_block
+    num_pages = keys.codes.shape[2]
+    sampled = sampled_queries(query, query_block, stride)  # [heads, query_blocks, rows, head_dim]
     shares = []
-    for head in range(keys.shape[1]):
-        own = sampled[head * group : (head + 1) * group].float()
-        weights = torch.softmax(own.flatten(0, 2) @ keys[0, head].float().T * scale, dim=-1)
-        blocks = F.pad(weights, (0, missing)).unflatten(1, (-1, key_block)).sum(-1)
-        shares.append(blocks.view(*own.shape[:3], -1).mean(2))
+    for head, own in enumerate(sampled.split(query.shape[1] // near_keys.shape[1])):
+        rows = own.flatten(0, 2).float() * scale
+        parts = [torch.logsumexp(rows @ near_keys[0, head].float().T, -1, keepdim=True)]
+        for first in range(0, num_pages, RUN_PAGES):
+            run = keys.chosen(head, slice(first, first + RUN_PAGES)).numbers(torch.float32)[0, 0]
+            parts.append(torch.logsumexp((rows @ run.flatten(0, 1).T).unflatten(1, (len(run), -1)), -1))
+        weights = torch.softmax(torch.cat(parts, -1), -1)[:, 1:]
+        shares.append(weights.view(*own.shape[:3], num_pages).mean(2))
     return torch.cat(shares)
 
 
-def sampled_rows(num_queries: int, query_block: int, stride: int, device: torch.device) -> torch.Tensor:
-    """Which queries stand for their block, [query_blocks, query_block // stride]; of a short block the last one may do
-    so more than once."""
-    first = torch.arange(0, num_queries, query_block, device=device)
-    rows = first[:, None] + torch.arange(stride // 2, query_block, stride, device=device)
-    return rows.clamp(max=num_queries - 1)
+def sampled_queries(query: torch.Tensor, query_block: int, stride: int) -> torch.Tensor:
+    """The queries that stand for their block, [heads, query_blocks, query_block // stride, head_dim]; of a short block
+    the last one may do so more than once."""
+    num_queries = query.shape[2]
+    first = torch.arange(0, num_queries, query_block, device=query.device)
+    rows = first[:, None] + torch.arange(stride // 2, query_block, stride, device=query.device)
+    return query[0][:, rows.clamp(max=num_queries - 1)]

@@ -1,46 +1,73 @@
-"""Attention over chosen blocks of keys in PyTorch: each row's blocks gathered, and attended without a mask."""
+"""Attention over chosen pages in PyTorch: each row's pages gathered, and attended without a mask."""
+
+from collections.abc import Iterator
 
 import torch
-from lcdoc.kernels.attend import attend
+from lcdoc.kernels.attend import attend, merge
+from lcdoc.kernels.pages import Pages
+
+# Of one KV head's pages so many are looked at, and those of them that any row chose dequantised, at a time.
+RUN_PAGES = 64
 
 
 def attend_blocks(
     query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
+    keys: Pages,
+    values: Pages,
     keep: torch.Tensor,
     *,
     query_block: int,
-    key_block: int,
     scale: float,
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax attention of each block of queries over the blocks of keys that it keeps, all of which it sees whole.
+    """Softmax attention of each block of queries over the pages that it keeps, all of which it sees whole.
 
-    query: [1, heads, num_queries, head_dim]; keys, values: [1, kv_heads, num_keys, head_dim or value_dim], with heads a
-    multiple of kv_heads. keep: bool [heads, query_blocks, key_blocks], at least one True in each row; the last blocks
-    may be short. Returns output [1, heads, num_queries, value_dim] and log-sum-exp [1, heads, num_queries] in float32.
+    query: [1, heads, num_queries, head_dim], with heads a multiple of kv_heads; the last block may be short. keys,
+    values: of a head_dim each. keep: bool [heads, query_blocks, pages]. Returns output [1, heads, num_queries,
+    value_dim] and log-sum-exp [1, heads, num_queries] in float32; 0 and -inf where a block keeps no page.
     """
-    group = query.shape[1] // keys.shape[1]
-    output = query.new_empty(*query.shape[:3], values.shape[-1])
-    lse = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
-    for head, rows_kept in enumerate(keep.cpu()):
-        own_keys, own_values = (tensor[:, head // group, None] for tensor in (keys, values))
-        for row, kept in enumerate(rows_kept):
-            rows = slice(row * query_block, (row + 1) * query_block)
-            blocks = (_gathered(tensor, kept, key_block) for tensor in (own_keys, own_values))
-            part = attend(query[:, head, None, rows], *blocks, scale=scale, softcap=softcap)
-            output[:, head, None, rows], lse[:, head, None, rows] = part
-    return output, lse
+    group = query.shape[1] // keys.codes.shape[1]
+    shape = *query.shape[:3], values.head_dim
+    output = torch.zeros(shape, dtype=torch.float32, device=query.device)
+    lse = torch.full(shape[:3], float("-inf"), device=query.device)
+    for kv_head, own in enumerate(keep.cpu().split(group)):
+        seen = torch.zeros(own.shape[:2], dtype=torch.bool)
+        for held_keys, held_values, kept in _runs(keys, values, kv_head, own, query.dtype):
+            for at, row in kept.any(-1).nonzero().tolist():
+                span = (
+                    slice(kv_head * group + at, kv_head * group + at + 1),
+                    slice(row * query_block, (row + 1) * query_block),
+                )
+                pair = (_gathered(held, kept[at, row]) for held in (held_keys, held_values))
+                part = attend(query[:, *span], *pair, scale=scale, softcap=softcap)
+                if seen[at, row]:
+                    part = merge([(output[:, *span], lse[:, *span]), part])
+                output[:, *span], lse[:, *span] = part
+            seen |= kept.any(-1)
+    return output.to(query.dtype), lse
 
 
-def _gathered(tensor: torch.Tensor, kept: torch.Tensor, block: int) -> torch.Tensor:
-    """One head's kept blocks behind each other, [1, 1, tokens, head_dim]."""
-    if bool(kept.all()):
-        return tensor
-    whole = tensor.shape[2] // block
-    blocks = tensor[0, 0, : whole * block].unflatten(0, (whole, block))
-    chosen = blocks.index_select(0, kept[:whole].nonzero()[:, 0].to(tensor.device)).flatten(0, 1)
-    if len(kept) > whole and kept[whole]:
-        chosen = torch.cat((chosen, tensor[0, 0, whole * block :]))
-    return chosen[None, None]
+def _runs(
+    keys: Pages, values: Pages, kv_head: int, keep: torch.Tensor, dtype: torch.dtype
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Keys and values of some pages of one KV head, [pages, page_size, head_dim] each, and which of these each row
+    keeps, [group, query_blocks, pages]. keep: the same of all pages."""
+    if keys.holds(dtype) and values.holds(dtype):
+        yield keys.codes[0, kv_head], values.codes[0, kv_head], keep
+        return
+    for first in range(0, keep.shape[2], RUN_PAGES):
+        run = keep[:, :, first : first + RUN_PAGES]
+        used = run.flatten(0, 1).any(0).nonzero()[:, 0]
+        if len(used):
+            chosen = (first + used).to(keys.codes.device)
+            held_keys, held_values = (
+                pages.chosen(kv_head, chosen).numbers(dtype)[0, 0] for pages in (keys, values)
+            )
+            yield held_keys, held_values, run[:, :, used]
+
+
+def _gathered(held: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """The kept pages behind each other, [1, 1, tokens, head_dim]."""
+    if not bool(kept.all()):
+        held = held.index_select(0, kept.nonzero()[:, 0].to(held.device))
+    return held.flatten(0, 1)[None, None]

@@ -10,10 +10,9 @@ import math
 import torch
 import triton
 import triton.language as tl
+from lcdoc.kernels.codes import load_codes
 from lcdoc.kernels.online_softmax import log_sum, next_weights
 from lcdoc.kernels.pages import Pages
-
-from .codes import load_codes
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 

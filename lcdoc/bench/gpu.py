@@ -1,4 +1,4 @@
-"""What a GPU makes of lcdoc, in minutes: kernels, reading, answering, and a million tokens within a budget."""
+"""What a GPU makes of lcdoc, in minutes: kernels, reading, answering, and millions of tokens within a budget."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,14 +21,17 @@ from lcdoc.evaluate.report import new_report
 from lcdoc.models import choose_device, choose_dtype, weights_bytes
 
 PROFILE = "meta-llama-3.1-8b-instruct"
-DENSE, DUO, INT4 = "exact", "duo@50%", "int4"
+DENSE, DUO, DUO_SPARSE, INT4 = "exact", "duo@50%", "duo@50%+sparse", "int4"
+SAMPLED_LAYERS = 4  # of a dense reading whose keys and values would not fit
+LAST_CHUNKS = 4  # read of the longest text, after what is made up
 SPARE_BYTES = 4 << 30  # beside weights, keys and values
 
 
 @dataclass(frozen=True)
 class GpuSizes:
     """lengths in tokens: kernels, of a layer's past; decode, and read: of a model's text. within: read in `budget`.
-    copy_bytes: of one copy. chunk_tokens: read at once."""
+    copy_bytes: of one copy. chunk_tokens: read at once. sampled: of a text of which some chunks are read. most: of one
+    whose last chunks are read in `most_budget`."""
 
     kernels: tuple[int, ...] = (32_768, 131_072, 524_288, 1_048_576)
     decode: tuple[int, ...] = (131_072, 1_048_576)
@@ -37,6 +40,9 @@ class GpuSizes:
     budget: str = "24GB"
     copy_bytes: int = 4 << 30
     chunk_tokens: int = 4096
+    sampled: int = 524_288
+    most: int = 4_194_304
+    most_budget: str = "80GB"
 
 
 class GpuBench:
@@ -96,6 +102,14 @@ class GpuBench:
                 yield Item(
                     f"decode after {length:,}, {mode}", 20, self._held_bytes(model, mode, length), decode
                 )
+        for mode, layers in ((DENSE, SAMPLED_LAYERS), (DUO_SPARSE, None)):
+            sample = partial(self._sample, model, mode, layers)
+            yield Item(
+                f"chunks of {sizes.sampled:,}, {mode}",
+                20,
+                self._held_bytes(model, mode, sizes.sampled, layers),
+                sample,
+            )
         for length in sizes.read:
             for mode in (DENSE, DUO):
                 read = partial(model.measure_prefill, mode, length)
@@ -103,6 +117,9 @@ class GpuBench:
                 yield Item(f"read {length:,}, {mode}", needed_s, self._held_bytes(model, mode, length), read)
         model.release()
         lean = model.with_settings(mode="duo", streaming="75%", kv_dtype="int4", weights="int4")
+        last_tokens = LAST_CHUNKS * sizes.chunk_tokens
+        most = partial(lean.measure_budget, sizes.most, sizes.most_budget, last_tokens=last_tokens)
+        yield Item(f"last of {sizes.most:,} within {sizes.most_budget}", 60, 56 << 30, most)
         within = partial(lean.measure_budget, sizes.within, sizes.budget)
         yield Item(f"read {sizes.within:,} within {sizes.budget}", 60, 30 << 30, within)
 
@@ -110,10 +127,20 @@ class GpuBench:
     def _copied_bytes_per_s(self) -> float | None:
         return self.results[0].get("bytes_per_s") if self.results else None
 
-    def _held_bytes(self, model: GpuModel, mode: str, length: int) -> int:
-        """Keys and values of a mode, what work takes besides, and weights where they are not loaded yet."""
+    def _sample(self, model: GpuModel, mode: str, layers: int | None, found: dict[str, Any]) -> None:
+        """times_dense: how many times as long the dense reading, measured before, takes."""
+        model.measure_sample(mode, self._sizes.sampled, layers, found)
+        dense = f"chunks of {self._sizes.sampled:,}, {DENSE}"
+        for result in self.results:
+            if result["item"] == dense and "extrapolated_s" in result:
+                found["times_dense"] = result["extrapolated_s"] / found["extrapolated_s"]
+
+    def _held_bytes(self, model: GpuModel, mode: str, length: int, layers: int | None = None) -> int:
+        """Keys and values of a mode, in so many layers or all, what work takes besides, and weights where they are not
+        loaded yet."""
         config = self._subject.random_config()
         shape = ModelShape.from_config(config, 0, self._dtype)
         kv = kv_bytes(shape, HeadSplit.exact(), length, "int4" if mode == INT4 else "model")
         weights = 0 if model.is_loaded else weights_bytes(config, self._dtype)
-        return weights + kv // (2 if mode == DUO else 1) + SPARE_BYTES
+        share = (layers or shape.num_layers) / shape.num_layers / (2 if mode.startswith(DUO) else 1)
+        return weights + int(kv * share) + SPARE_BYTES

@@ -7,21 +7,21 @@ from typing import Any
 
 import torch
 
+from lcdoc.bench.fill import fill
+from lcdoc.bench.gpu_sample import BestPages, first_layers, measure_sample
 from lcdoc.bench.schedule import Deadline
 from lcdoc.bench.speed import random_ids
 from lcdoc.bench.subject import Subject
 from lcdoc.bench.timing import synchronize
 from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape
-from lcdoc.engine.head_slices import pick_heads
 from lcdoc.engine.memory import MemoryMeter, release_unused, size_bytes
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import DoesNotFitError
-from lcdoc.evaluate.modes import open_reader
+from lcdoc.evaluate.modes import first_rung, open_reader
 from lcdoc.tasks.plan import list_rungs
 
-FILL_TOKENS = 16_384
 DECODE_TOKENS, DECODE_REPEATS = 32, 3
 # Whole pages, so that all of them can be decoded by a graph.
 ROOM_TOKENS = 256
@@ -54,6 +54,23 @@ class GpuModel:
         reader = open_reader(model, mode, self._settings, length)
         self._read(model, reader, length, found)
 
+    def measure_sample(self, mode: str, length: int, layers: int | None, found: dict[str, Any]) -> None:
+        """Some chunks of a reading of so many tokens, of the first layers or, with None, of all."""
+        model = self.model
+        shape = ModelShape.from_config(model.config, 0, model.dtype)
+        rung = first_rung(shape, mode, self._settings, length)
+        assert layers is None or not rung.split.streaming, "which heads stream is told for all layers"
+        with first_layers(model, layers or shape.num_layers):
+            reader = Reader(
+                model,
+                rung.split,
+                capacity_tokens=length + rung.chunk_tokens,
+                chunk_tokens=rung.chunk_tokens,
+                kv_dtype=rung.kv_dtype,
+                sparse=BestPages() if rung.sparse else None,
+            )
+            measure_sample(reader, length, shape.num_layers, self._deadline.check, found)
+
     @torch.inference_mode()
     def measure_decode(
         self, mode: str, length: int, copy_bytes_per_s: float | None, found: dict[str, Any]
@@ -81,9 +98,12 @@ class GpuModel:
             bound_s = read_bytes / copy_bytes_per_s
             found |= {"bound_s": bound_s, "share_of_bound": bound_s / median(samples)}
 
-    def measure_budget(self, length: int, budget: str, found: dict[str, Any]) -> None:
-        """Reads within a budget that the device holds the process to, and tells the peak. Takes the place of the model
-        loaded before. Raises DoesNotFitError where no way of reading fits."""
+    def measure_budget(
+        self, length: int, budget: str, found: dict[str, Any], *, last_tokens: int | None = None
+    ) -> None:
+        """Reads within a budget that the device holds the process to, and tells the peak; last_tokens: only so many of
+        the text are read, after others whose keys and values are made up. Takes the place of the model loaded before.
+        Raises DoesNotFitError where no way of reading fits."""
         self.release()
         budget_bytes, model = size_bytes(budget), self._subject.load(self._settings.weights)
         release_unused()
@@ -111,7 +131,10 @@ class GpuModel:
                 chunk_tokens=rung.chunk_tokens,
                 kv_dtype=rung.kv_dtype,
             )
-            self._read(model, reader, length, found)
+            made_up = 0 if last_tokens is None else max(0, length - last_tokens)
+            fill(reader, made_up)
+            found["made_up_tokens"] = made_up
+            self._read(model, reader, length - made_up, found)
         finally:
             found["peak_bytes"] = meter.peak_bytes()
             meter.enforce(meter.total_bytes())
@@ -134,21 +157,6 @@ class GpuModel:
         found["kv_bytes"] = reader.cache.nbytes
 
 
-@torch.inference_mode()
-def fill(reader: Reader, length: int) -> None:
-    """Makes the reader one that has read so many tokens, with random keys and values and no model's work."""
-    model = reader.model
-    shape = ModelShape.from_config(model.config, 0, model.dtype)
-    sizes = 1, shape.num_kv_heads, min(length, FILL_TOKENS), shape.head_dim
-    keys, values = (torch.randn(sizes, device=model.device, dtype=model.dtype) for _ in range(2))
-    for layer, window in zip(reader.cache.layers, shape.windows, strict=True):
-        for group, buffer in layer.groups(keys, values, window):
-            own = pick_heads(keys, group.kv_heads), pick_heads(values, group.kv_heads)
-            for start in range(0, length, FILL_TOKENS):
-                count = min(FILL_TOKENS, length - start)
-                buffer.append(own[0][:, :, :count], own[1][:, :, :count])
-
-
 def _decode(model: Any, reader: Reader) -> float:
     synchronize(model.device)
     started = time.perf_counter()
@@ -169,4 +177,4 @@ def _looked_up_bytes(model: Any) -> int:
 def _graph_state(reader: Reader) -> str:
     if reader.graph is None:
         return "none"
-    return "captured" if reader.graph.is_captured else reader.graph.refusal or "not allowed by the cache"
+    return "captured" if reader.graph.is_captured else reader.graph.why_usual or "not for so few tokens"

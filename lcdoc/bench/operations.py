@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lcdoc.engine.page_layout import PAGE_TOKENS
 from lcdoc.engine.quantize import KEYS_AXIS, VALUES_AXIS, PageStore
-from lcdoc.engine.sparse_prefill import KEY_BLOCK_TOKENS, QUERY_BLOCK_TOKENS, SAMPLE_STRIDE
+from lcdoc.engine.sparse_prefill import QUERY_BLOCK_TOKENS, SAMPLE_STRIDE
 from lcdoc.kernels.append_quantize import append_quantize
 from lcdoc.kernels.append_quantize.naive import append_quantize as plain_append_quantize
 from lcdoc.kernels.attend import attend
@@ -18,10 +18,11 @@ from lcdoc.kernels.block_score.naive import block_score as plain_block_score
 from lcdoc.kernels.block_sparse_prefill import attend_blocks
 from lcdoc.kernels.compact import compact
 from lcdoc.kernels.paged_decode import paged_decode
+from lcdoc.kernels.pages import Pages
 from lcdoc.kernels.sink_window_prefill import attend_sink_window
 
 SINK_TOKENS, WINDOW_TOKENS = 64, 256
-# Of all blocks, those that block-sparse attention sees here.
+# Of all pages, those that block-sparse attention sees here.
 DENSITY = 0.25
 FLOPS, BYTES = "FLOP", "B"
 STORED = {16: "bf16", 8: "int8", 4: "int4"}
@@ -118,38 +119,33 @@ class Operations:
 
     def block_score(self) -> Operation:
         """What a chunk's blocks of queries look at."""
-        blocks = {
-            "query_block": QUERY_BLOCK_TOKENS,
-            "key_block": KEY_BLOCK_TOKENS,
-            "stride": SAMPLE_STRIDE,
-            "scale": self._scale,
-        }
+        pages = Pages.plain(self._keys, PAGE_TOKENS)
+        near = self._keys[:, :, pages.codes.shape[2] * PAGE_TOKENS :]
+        blocks = {"query_block": QUERY_BLOCK_TOKENS, "stride": SAMPLE_STRIDE, "scale": self._scale}
         sampled = self._heads.chunk_tokens // SAMPLE_STRIDE
         work = self._pair_flops / 2 * sampled * self._num_tokens  # scores, and no values
-        run = partial(block_score, self._query, self._keys, **blocks)
-        plain = partial(plain_block_score, self._query, self._keys, **blocks)
+        run = partial(block_score, self._query, near, pages, **blocks)
+        plain = partial(plain_block_score, self._query, near, pages, **blocks)
         return Operation("block_score", run, work, FLOPS, "PyTorch", plain, work)
 
     def block_sparse(self) -> Operation:
-        """A chunk's attention to some blocks of what was read before."""
+        """A chunk's attention to some of the whole pages that were read before."""
         rows = -(-self._heads.chunk_tokens // QUERY_BLOCK_TOKENS)
-        columns = -(-self._num_tokens // KEY_BLOCK_TOKENS)
-        keep = torch.rand(self._heads.num_heads, rows, columns, device=self._device) < DENSITY
+        pages = [Pages.plain(tensor, PAGE_TOKENS) for tensor in (self._keys, self._values)]
+        keep = torch.rand(self._heads.num_heads, rows, pages[0].codes.shape[2], device=self._device) < DENSITY
         keep[..., 0] = keep[..., -1] = True
         run = partial(
             attend_blocks,
             self._query,
-            self._keys,
-            self._values,
+            *pages,
             keep,
             query_block=QUERY_BLOCK_TOKENS,
-            key_block=KEY_BLOCK_TOKENS,
             scale=self._scale,
         )
         dense_work = self._pair_flops * self._heads.chunk_tokens * self._num_tokens
         work = dense_work * float(keep.float().mean())
         dense = self._sdpa(self._query, self._keys, self._values)
-        return Operation("block_sparse_prefill", run, work, FLOPS, "SDPA, all blocks", dense, dense_work)
+        return Operation("block_sparse_prefill", run, work, FLOPS, "SDPA, all pages", dense, dense_work)
 
     def decode(self, bits: int) -> Operation:
         """One query's attention to everything before it."""

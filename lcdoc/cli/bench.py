@@ -39,7 +39,7 @@ Modes = Annotated[
     str,
     typer.Option(
         metavar="MODE,...",
-        help="exact, stream, duo, duo@75%, duo@75%+sparse, exact+pages, int8, int4; stock is always there.",
+        help="exact, stream, duo, duo@75%, duo@75%+int8+sparse+pages, int8, int4; stock is always there.",
     ),
 ]
 Repeats = Annotated[int, typer.Option(help="How often each is measured.")]

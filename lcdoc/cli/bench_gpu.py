@@ -76,6 +76,15 @@ def _found(result: Mapping[str, Any]) -> str:
         parts.append(
             f"{result['tokens_read']:,} tokens in {result['read_s']:.1f} s ({result['tokens_per_s']:,.0f} tokens/s)"
         )
+    if result.get("made_up_tokens"):
+        parts.append(f"after {result['made_up_tokens']:,} that were made up")
+    if "extrapolated_s" in result:
+        parts.append(
+            f"{len(result['chunk_s'])} chunks of {result['layers_run']} of {result['layers']} layers were run: all "
+            f"would take {result['extrapolated_s']:.1f} s"
+        )
+    if "times_dense" in result:
+        parts.append(f"{result['times_dense']:.1f} times as fast as dense")
     if "peak_bytes" in result:
         parts.append(
             f"peak {bytes_text(result['peak_bytes'])} of {bytes_text(result['budget_bytes'])}, foretold "

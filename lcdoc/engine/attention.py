@@ -139,7 +139,7 @@ def attend_buffer(
     """Attends over what the buffer holds and the new tokens themselves, and appends these to it.
 
     query: [1, heads, length, head_dim]; keys, values: [1, kv_heads, length, head_dim], of the same tokens. sparse: how
-    a buffer that holds everything as it is may be read by blocks.
+    a buffer that holds everything where it is may be read by blocks.
     Returns output [1, heads, length, head_dim] and log-sum-exp [1, heads, length].
     """
     if isinstance(buffer, SinkWindowBuffer):
@@ -152,13 +152,19 @@ def attend_buffer(
         buffer.append(keys, values)
         attended = buffer.selected.attended(query, keys, values, buffer)
         return attend(query, *attended, scale=scale, softcap=softcap)
-    if isinstance(buffer, PagedBuffer):
-        return _attend_pages(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, EvictingBuffer):
         return _attend_kept(query, keys, values, buffer, scale, softcap)
     if isinstance(buffer, GroupedBuffer):
         return attend_grouped(query, keys, values, buffer, scale, softcap)
-    return _attend_full(query, keys, values, buffer, scale, softcap, sparse)
+    if sparse is not None and sparse.active and buffer.seen_tokens and keys.shape[2] > 1:
+        past = sparse.attend(query, buffer, scale, softcap)
+        if past is not None:
+            own = attend(query, keys, values, scale=scale, causal=True, softcap=softcap)
+            buffer.append(keys, values)
+            return merge([own, past])
+    if isinstance(buffer, PagedBuffer):
+        return _attend_pages(query, keys, values, buffer, scale, softcap)
+    return _attend_full(query, keys, values, buffer, scale, softcap)
 
 
 def _attend_full(
@@ -168,18 +174,13 @@ def _attend_full(
     buffer: FullBuffer,
     scale: float,
     softcap: float | None,
-    sparse: SparsePrefill | None,
 ) -> Part:
-    """Every query sees every token before it, or of those before the chunk what sparse reading chooses."""
+    """Every query sees every token before it."""
     num_new, num_past = keys.shape[2], buffer.seen_tokens
     buffer.append(keys, values)
     held_keys, held_values = buffer.held()
     if num_new == 1:
         return attend(query, held_keys, held_values, scale=scale, softcap=softcap)
-    if sparse is not None and sparse.active and num_past:
-        past = held_keys[:, :, :num_past], held_values[:, :, :num_past]
-        own = attend(query, keys, values, scale=scale, causal=True, softcap=softcap)
-        return merge([own, sparse.attend(query, *past, scale, softcap)])
     return attend_causal(query, held_keys, held_values, num_past, scale, softcap)
 
 
@@ -203,10 +204,25 @@ def _attend_pages(
         buffer.append(keys, values)
         output, lse = merge(parts)
         return output.to(query.dtype), lse
-    for past_keys, past_values in buffer.parts():
-        total = merge([total, attend(query, past_keys, past_values, scale=scale, softcap=softcap)])
+    if buffer.seen_tokens:
+        total = merge([total, attend_past(query, buffer, scale, softcap)])
     buffer.append(keys, values)
     return total[0].to(query.dtype), total[1]
+
+
+def attend_past(
+    query: torch.Tensor, buffer: FullBuffer | PagedBuffer, scale: float, softcap: float | None
+) -> Part:
+    """Attention to all that the buffer holds, all of which the queries see; the output in float32 where it is
+    dequantised block by block."""
+    if isinstance(buffer, FullBuffer):
+        return attend(query, *buffer.held(), scale=scale, softcap=softcap)
+    total: Part | None = None
+    for keys, values in buffer.parts():
+        output, lse = attend(query, keys, values, scale=scale, softcap=softcap)
+        total = (output.float(), lse) if total is None else merge([total, (output, lse)])
+    assert total is not None
+    return total
 
 
 def _decode_pages(query: torch.Tensor, stored: tuple[Pages, Pages], scale: float) -> Part:

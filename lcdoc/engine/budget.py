@@ -18,6 +18,7 @@ from lcdoc.engine.extension import Extension
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.profiles import HeadProfile
+from lcdoc.engine.sparse_prefill import sparse_bytes
 
 # Chunks are halved down to this before anything is given up.
 MIN_CHUNK_TOKENS = 128
@@ -182,6 +183,13 @@ def eviction_bytes(shape: ModelShape, eviction: Eviction | None) -> int:
     return head + attention + ranking
 
 
+def choosing_bytes(shape: ModelShape, chunk_tokens: int, capacity_tokens: int) -> int:
+    """Most bytes that reading by blocks takes."""
+    heads = shape.num_heads, shape.num_kv_heads, shape.head_dim
+    chunk_tokens = min(chunk_tokens, capacity_tokens)
+    return sparse_bytes(*heads, chunk_tokens=chunk_tokens, capacity_tokens=capacity_tokens)
+
+
 @dataclass(frozen=True)
 class Rung:
     """One way to read. loss: what it gives up, in words; empty for an exact reading. offloaded_layers: of the last
@@ -257,8 +265,9 @@ def ladder(
         work += window_bytes(shape, split, capacity_tokens)
         work += mark_bytes(shape, split, capacity_tokens, kv_dtype, eviction, extension)
         narrowed = narrowed_bytes(shape, split, capacity_tokens)
+        by_blocks = limits.sparse and eviction is None
+        work += choosing_bytes(shape, chunk, capacity_tokens) if by_blocks else 0
         peak = base_bytes + shape.weights_bytes + kv + work
-        by_blocks = limits.sparse and eviction is None and kv_dtype not in ("int8", "int4")
         loss = "; ".join(
             filter(
                 None,
@@ -345,6 +354,7 @@ def offloaded(
     by_pages = limits.select_pages and kv > kv_bytes(*form)
     work = workspace_bytes(shape, min(chunk, capacity_tokens)) + window_bytes(shape, split, capacity_tokens)
     work += mark_bytes(shape, split, capacity_tokens, stored, extension=limits.extension)
+    work += choosing_bytes(shape, chunk, capacity_tokens) if limits.sparse else 0
     over = base_bytes + shape.weights_bytes + kv + work - budget_bytes
     if over <= 0 or not shape.layer_bytes:
         return

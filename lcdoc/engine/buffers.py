@@ -15,6 +15,7 @@ import torch
 from lcdoc.engine.page_layout import PAGE_TOKENS, SINK_TOKENS, num_pages
 from lcdoc.engine.rope import Rotation
 from lcdoc.engine.selected_pages import SelectedPages
+from lcdoc.kernels.pages import Pages
 
 # Taken at a time where a buffer is moved into another.
 BLOCK_TOKENS = 1024
@@ -22,6 +23,8 @@ BLOCK_TOKENS = 1024
 
 class FullBuffer:
     """Keeps every token, up to a fixed capacity."""
+
+    kv_dtype = "model"
 
     def __init__(
         self,
@@ -63,6 +66,19 @@ class FullBuffer:
         tail = slice(SINK_TOKENS + num_pages(self.seen_tokens) * PAGE_TOKENS, self.seen_tokens)
         for span in (slice(0, min(self.seen_tokens, SINK_TOKENS)), tail):
             yield self.keys[:, :, span], self.values[:, :, span]
+
+    @property
+    def num_pages(self) -> int:
+        """Full pages."""
+        return num_pages(self.seen_tokens)
+
+    def stored(self) -> tuple[Pages, Pages]:
+        """The full pages of keys and of values, as views."""
+        span = slice(SINK_TOKENS, SINK_TOKENS + self.num_pages * PAGE_TOKENS)
+        return (
+            Pages.plain(self.keys[:, :, span], PAGE_TOKENS),
+            Pages.plain(self.values[:, :, span], PAGE_TOKENS),
+        )
 
     def page_keys(self, first_page: int, stop_page: int) -> torch.Tensor:
         """[1, kv_heads, tokens, head_dim]."""

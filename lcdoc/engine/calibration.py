@@ -16,7 +16,7 @@ from lcdoc.engine.replacing import replacing
 from lcdoc.engine.sparse_prefill import SparseRate
 
 # Raised whenever the measurements change, so that older ones are made again.
-CALIBRATION_VERSION = 5
+CALIBRATION_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Calibration:
 
 
 def calibrate(device: torch.device, dtype: torch.dtype) -> Calibration:
-    """Measures now; about five seconds."""
+    """Measures now; about ten seconds."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return Calibration(Machine.this(device, dtype), date, measure_rates(device, dtype))
 
@@ -63,7 +63,8 @@ def load_calibration(folder: Path, machine: Machine) -> Calibration | None:
         values = content["rates"]
         linear = tuple(LinearRate(**rate) for rate in values["linear"])
         fetched = {place: FetchRate(**rate) for place, rate in values["fetched"].items()}
-        own = {"linear": linear, "fetched": fetched, "sparse": SparseRate(**values["sparse"])}
+        sparse = {stored: SparseRate(**rate) for stored, rate in values["sparse"].items()}
+        own = {"linear": linear, "fetched": fetched, "sparse": sparse}
         rates = Rates(**{**values, **own})
         return Calibration(machine, str(content["date"]), rates) if _usable(asdict(rates)) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -23,6 +23,9 @@ class DecodeGraph:
         self._addresses: tuple[int, ...] = ()
         self._logits = torch.empty(0)
         self.refusal: str | None = None  # why no graph could be captured
+        self.why_usual: str | None = (
+            None  # why tokens are read the usual way, where that is no passing matter
+        )
 
     @staticmethod
     def suits(model: Any, max_new_tokens: int) -> bool:
@@ -39,7 +42,10 @@ class DecodeGraph:
     ) -> torch.Tensor | None:
         """Reads the token and returns the logits after it, [vocab]; None, and nothing read, where it must be read
         without a graph. position: int64 [1], where it stands for the model. trace: sees what it attends to."""
-        if self.refusal is not None or not self._step.is_allowed():
+        if self.refusal is not None:
+            return None
+        if not self._step.is_allowed():
+            self.why_usual = self._step.why_never() or self.why_usual
             return None
         self._step.set(token_id, position)
         addresses = self._step.addresses()
@@ -47,7 +53,8 @@ class DecodeGraph:
             try:
                 allocating(self._capture)
             except (RuntimeError, LcdocError) as error:
-                self._graph, self.refusal = None, str(error).splitlines()[0]
+                self._graph, self.refusal = None, (str(error).splitlines() or [type(error).__name__])[0]
+                self.why_usual = f"CUDA refused to capture it ({self.refusal})"
                 return None
             self._addresses = addresses
         assert self._graph is not None

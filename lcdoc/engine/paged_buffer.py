@@ -32,6 +32,7 @@ class PagedBuffer:
         """keys, values: examples that give heads, head_dim, dtype and device. bits: 16, 8 or 4. selected: given, some
         pages alone are attended to while decoding."""
         pages = num_pages(capacity_tokens)
+        self.kv_dtype = f"int{bits}" if bits < 16 else "bfloat16"
         self.selected = selected
         self._keys = PageStore(keys, KEYS_AXIS, bits, pages)
         self._values = PageStore(values, VALUES_AXIS, bits, pages)

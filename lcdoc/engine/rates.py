@@ -8,12 +8,13 @@ from functools import partial
 import torch
 from torch.nn.functional import linear, silu
 
+from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.fetching import FetchRate, measure_fetching
 from lcdoc.engine.layer_step import measure_layer_step_s
 from lcdoc.engine.page_rate import measure_pages
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.sparse_prefill import SparseRate
-from lcdoc.engine.sparse_rate import measure_sparse
+from lcdoc.engine.sparse_rate import Filled, measure_sparse
 from lcdoc.engine.stopwatch import measure_s
 from lcdoc.kernels.attend import attend
 
@@ -41,7 +42,8 @@ class Rates:
     unpacked: numbers taken out of pages of fewer bits, by how keys and values are stored. bytes_per_s: of weights
     multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called. fetched: of layers
     kept off the device, by where they lie; a place that could not be measured is missing. sparse: from where on
-    attention by blocks is quicker. pages_from_tokens: held, from which on decoding by pages is quicker."""
+    attention by blocks is quicker, by how keys and values are stored. pages_from_tokens: held, from which on decoding
+    by pages is quicker."""
 
     linear: tuple[LinearRate, ...]
     causal_flops_per_s: float
@@ -50,7 +52,7 @@ class Rates:
     bytes_per_s: float
     layer_step_s: float
     fetched: dict[str, FetchRate]
-    sparse: SparseRate
+    sparse: dict[str, SparseRate]
     pages_from_tokens: int
 
     def linear_flops_per_s(self, rows: int, width: int) -> float:
@@ -70,7 +72,7 @@ class Rates:
 
 @torch.inference_mode()
 def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Takes about five seconds, less than 400 MB of memory, and 128 MiB of disk for that time."""
+    """Takes about ten seconds, less than 400 MB of memory, and 128 MiB of disk for that time."""
     randn = partial(torch.randn, device=device, dtype=dtype)
     query = randn(1, ATTENTION_HEADS, CHUNK_TOKENS, HEAD_DIM)
     keys, values = randn(2, 1, ATTENTION_KV_HEADS, PAST_TOKENS, HEAD_DIM)
@@ -83,6 +85,11 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         name: (keys.numel() + values.numel()) / measure_s(device, _unpack(keys, values, bits))
         for name, bits in UNPACKED_BITS.items()
         if bits < dtype.itemsize * 8
+    }
+    sparse = {
+        name: measure_sparse(device, query, partial(_held, keys, values, bits), scale)
+        for name, bits in (("model", None), *UNPACKED_BITS.items())
+        if bits is None or bits < dtype.itemsize * 8
     }
     weight = randn(4096, STREAMED_BYTES // dtype.itemsize // 4096)
     token = randn(1, weight.shape[1])
@@ -98,7 +105,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         bytes_per_s=weight.nbytes / streamed_s,
         layer_step_s=step_s,
         fetched=measure_fetching(device, weight, step_s),
-        sparse=measure_sparse(device, query, keys, values, scale),
+        sparse=sparse,
         pages_from_tokens=measure_pages(device, query[:, :, :1], keys, values, scale),
     )
 
@@ -124,9 +131,19 @@ def _linear_rate(device: torch.device, dtype: torch.dtype, rows: int, width: int
     return LinearRate(rows, width, 6 * rows * width * width / measure_s(device, feed_forward))
 
 
+def _held(keys: torch.Tensor, values: torch.Tensor, bits: int | None, num_tokens: int) -> Filled:
+    """So many tokens in a buffer of so many bits, or None for one that holds them as they are."""
+    if bits is None:
+        buffer: Filled = FullBuffer(keys, values, num_tokens)
+    else:
+        buffer = PagedBuffer(keys, values, bits, num_tokens)
+    buffer.append(keys[:, :, :num_tokens], values[:, :, :num_tokens])
+    return buffer
+
+
 def _unpack(keys: torch.Tensor, values: torch.Tensor, bits: int) -> Callable[[], None]:
-    buffer = PagedBuffer(keys, values, bits, PAST_TOKENS)
-    buffer.append(keys, values)
+    buffer = _held(keys, values, bits, PAST_TOKENS)
+    assert isinstance(buffer, PagedBuffer)
 
     def read_all() -> None:
         for _ in buffer.parts():

@@ -1,52 +1,58 @@
 """From how much past on, and up to which density, block-sparse reading is quicker on a device."""
 
+from collections.abc import Callable
+
 import torch
 
+from lcdoc.engine.attention import attend_past
+from lcdoc.engine.buffers import FullBuffer
+from lcdoc.engine.page_layout import num_pages
+from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.sparse_prefill import (
-    KEY_BLOCK_TOKENS,
     QUERY_BLOCK_TOKENS,
     SparsePrefill,
     SparseRate,
+    attend_chosen,
+    near_of,
 )
 from lcdoc.engine.stopwatch import measure_s
-from lcdoc.kernels.attend import attend
-from lcdoc.kernels.block_sparse_prefill import attend_blocks
 
-# Tried one after the other; where the last doesn't pay, nothing is read sparsely that any machine could hold.
-PAST_TOKENS = (1024, 2048, 4096)
+# Tried one after the other, the longest first; where that doesn't pay, nothing is read sparsely that any machine could
+# hold.
+PAST_TOKENS = (4096, 2048, 1024)
 NEVER_TOKENS = 1 << 40
 TRIED_DENSITY = 0.25
 
+Filled = FullBuffer | PagedBuffer
+
 
 def measure_sparse(
-    device: torch.device, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
+    device: torch.device, query: torch.Tensor, make_buffer: Callable[[int], Filled], scale: float
 ) -> SparseRate:
-    """query: a chunk's, [1, heads, length, head_dim]; keys, values: at least the longest past, [1, kv_heads, length,
-    head_dim]."""
-    from_tokens, most_density = NEVER_TOKENS, TRIED_DENSITY
+    """query: a chunk's, [1, heads, length, head_dim]. make_buffer: makes a buffer that holds so many tokens, stored as
+    the rate is for."""
+    from_tokens, densities = NEVER_TOKENS, []
     for num_past in PAST_TOKENS:
-        past = keys[:, :, :num_past], values[:, :, :num_past]
-        most_density = _most_density(device, query, *past, scale)
-        if most_density < TRIED_DENSITY:
-            from_tokens = NEVER_TOKENS
-        elif from_tokens == NEVER_TOKENS:
-            from_tokens = num_past
-    return SparseRate(from_tokens, min(1.0, max(most_density, TRIED_DENSITY)))
+        densities.append(_most_density(device, query, make_buffer(num_past), scale))
+        if densities[-1] < TRIED_DENSITY:
+            break
+        from_tokens = num_past
+    return SparseRate(from_tokens, min(1.0, max(densities[0], TRIED_DENSITY)))
 
 
-def _most_density(
-    device: torch.device, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
-) -> float:
+def _most_density(device: torch.device, query: torch.Tensor, buffer: Filled, scale: float) -> float:
     """Where choosing and attending take as long as dense attention, if attending costs in proportion."""
-    chooser = SparsePrefill(SparseRate(1, 1.0))
-    blocks = -(-query.shape[2] // QUERY_BLOCK_TOKENS), keys.shape[2] // KEY_BLOCK_TOKENS
-    keep = torch.rand(query.shape[1], *blocks, device=device).argsort(-1) < TRIED_DENSITY * blocks[1]
+    chooser, pages = SparsePrefill({}), num_pages(buffer.seen_tokens)
+    blocks = query.shape[1], -(-query.shape[2] // QUERY_BLOCK_TOKENS)
+    keep = torch.rand(*blocks, pages, device=device).argsort(-1) < TRIED_DENSITY * pages
 
-    def attend_chosen() -> None:
-        sizes = {"query_block": QUERY_BLOCK_TOKENS, "key_block": KEY_BLOCK_TOKENS}
-        attend_blocks(query, keys, values, keep, **sizes, scale=scale)
+    def choose() -> None:
+        chooser.choose(query, near_of(buffer)[0], buffer.stored()[0], scale)
 
-    dense_s = measure_s(device, lambda: attend(query, keys, values, scale=scale))
-    choose_s = measure_s(device, lambda: chooser.choose(query, keys, scale))
-    sparse_s = measure_s(device, attend_chosen)
+    def attend_some() -> None:
+        attend_chosen(query, near_of(buffer), buffer.stored(), keep, scale)
+
+    dense_s = measure_s(device, lambda: attend_past(query, buffer, scale, None))
+    choose_s = measure_s(device, choose)
+    sparse_s = measure_s(device, attend_some)
     return TRIED_DENSITY * (dense_s - choose_s) / sparse_s

@@ -54,9 +54,20 @@ class StaticStep:
     def is_allowed(self) -> bool:
         """Whether all buffers can take the next token so."""
         buffers = [buffer for _, buffer in self._cache.groups()]
+        return not self._caps_scores and bool(buffers) and all(_takes_next(buffer) for buffer in buffers)
+
+    def why_never(self) -> str | None:
+        """What is in the way for all tokens to come, and what could be done; None where it passes: a page that is
+        about to be full, or the last tokens that there is room for."""
+        if self._caps_scores:
+            return "the model caps its attention scores, which no kernel does"
+        reasons = (_why_never(buffer) for _, buffer in self._cache.groups())
+        return next(filter(None, reasons), None)
+
+    @property
+    def _caps_scores(self) -> bool:
         config = self._model.config.get_text_config()
-        softcap = getattr(config, "attn_logit_softcapping", None)
-        return softcap is None and bool(buffers) and all(_takes_next(buffer) for buffer in buffers)
+        return getattr(config, "attn_logit_softcapping", None) is not None
 
     def addresses(self) -> tuple[int, ...]:
         """Of all that a captured step would write to."""
@@ -169,6 +180,26 @@ def _takes_next(buffer: Any) -> bool:
         return False
     key_dim, value_dim = (tensor.shape[-1] for tensor in _tensors(buffer)[:2])
     return fits and key_dim == value_dim <= MAX_HEAD_DIM and key_dim % 2 == 0
+
+
+def _why_never(buffer: Any) -> str | None:
+    if isinstance(buffer, SinkWindowBuffer):
+        slots = buffer.keys.shape[2]
+        if buffer.turns_queries:
+            return "positions beyond the model's window are turned for every token"
+        if slots % PAGE_TOKENS:
+            return (
+                f"{slots} tokens that streaming heads keep are no multiple of {PAGE_TOKENS}; choose --sink-size and "
+                f"--recent-size so that they are"
+            )
+    elif not isinstance(buffer, PagedBuffer) and type(buffer) is not FullBuffer:
+        return "heads that drop tokens, or turn them to other positions, are in no pages"
+    elif not _sees_all(buffer):
+        return "pages are chosen anew while it answers; --page-selection off attends to all of them"
+    key_dim, value_dim = (tensor.shape[-1] for tensor in _tensors(buffer)[:2])
+    if key_dim != value_dim or key_dim > MAX_HEAD_DIM or key_dim % 2:
+        return f"no kernel takes heads of {key_dim} and {value_dim} channels"
+    return None
 
 
 def _sees_all(buffer: FullBuffer | PagedBuffer) -> bool:

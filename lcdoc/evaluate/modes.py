@@ -29,8 +29,13 @@ MODES = ("exact", "stream", "duo", *ROUNDED, STOCK, *METHODS)
 # With a share of heads that stream: those of the profile's lowest gates, and as many drawn at random.
 DUO, RANDOM = "duo", "random"
 RANDOM_SEED = 0
-# Behind a mode's name: the document is read by blocks, answers are written by pages.
-SPARSE, PAGES = "+sparse", "+pages"
+# Behind a mode's name, any of these in any order: the settings that it changes besides.
+SUFFIXES: dict[str, dict[str, Any]] = {
+    "sparse": {"sparse_prefill": True},
+    "pages": {"page_selection": "on"},
+    "int8": {"kv_dtype": "int8"},
+    "int4": {"kv_dtype": "int4"},
+}
 
 
 class Cache(Protocol):
@@ -70,17 +75,27 @@ class AnyReader(Protocol):
 
 def check_modes(modes: Sequence[str], others: Sequence[str] = ()) -> None:
     """others: allowed besides. Raises UsageError for an unknown mode, or none. An eviction policy is one with what it
-    keeps, snapkv@25%; so are duo and random with the share of heads that stream, random@75%."""
+    keeps, snapkv@25%; so are duo and random with the share of heads that stream, random@75%; each may have suffixes,
+    duo@75%+int8+sparse+pages."""
     names = *MODES, *others
-    plain = [mode.removesuffix(PAGES).removesuffix(SPARSE) for mode in modes]
-    unknown = [mode for mode in plain if mode not in names and not _evicts(mode) and not _streams(mode)]
+    unknown = [mode for mode in modes if mode not in names and not _is_known(mode)]
     if unknown or not modes:
         named = repr(unknown[0]) if unknown else "none"
         raise UsageError(
             f"modes must be some of {', '.join(names)} or a policy and what it keeps, such as question@25%, or duo or "
-            f"random and the share of heads that stream, such as duo@75%, with {SPARSE} behind those that read by "
-            f"blocks and {PAGES} behind those that answer by pages, not {named}"
+            f"random and the share of heads that stream, such as duo@75%, and behind lcdoc's own +sparse for reading "
+            f"by blocks, +pages for answering by pages, +int8 or +int4 for how keys and values are stored, not {named}"
         )
+
+
+def _is_known(mode: str) -> bool:
+    """Whether it is one of lcdoc's own modes, with suffixes that change each setting once."""
+    name, *suffixes = mode.split("+")
+    if not set(suffixes) <= SUFFIXES.keys():
+        return False
+    changes = [setting for suffix in suffixes for setting in SUFFIXES[suffix]]
+    own = (name in MODES and name != STOCK) or _evicts(name) or _streams(name)
+    return own and len(changes) == len(set(changes))
 
 
 def _evicts(mode: str) -> bool:
@@ -101,11 +116,15 @@ def _streams(mode: str) -> bool:
 
 def settings_for(mode: str, settings: ReadSettings) -> ReadSettings:
     """The settings under which a mode reads: each takes only those that concern it."""
-    if mode.endswith(PAGES):
-        return replace(_loosened(settings_for(mode.removesuffix(PAGES), settings)), page_selection="on")
-    if mode.endswith(SPARSE):
-        return replace(_loosened(settings_for(mode.removesuffix(SPARSE), settings)), sparse_prefill=True)
-    settings = replace(settings, sparse_prefill=False, page_selection="off")
+    name, *suffixes = mode.split("+")
+    own = _plain_settings(name, replace(settings, sparse_prefill=False, page_selection="off"))
+    for suffix in suffixes:
+        own = replace(_loosened(own), **SUFFIXES[suffix])
+    return own
+
+
+def _plain_settings(mode: str, settings: ReadSettings) -> ReadSettings:
+    """Of a mode without suffixes."""
     name, _, share = mode.partition("@")
     if name in (DUO, RANDOM):
         return replace(settings, mode="duo", kv_dtype="model", streaming=share or settings.streaming)
@@ -184,10 +203,10 @@ def open_reader(
         kv_dtype=rung.kv_dtype,
         eviction=rung.eviction,
         extension=extension,
-        sparse=SparsePrefill(_sparse_rate(model)) if rung.sparse else None,
+        sparse=SparsePrefill(_sparse_rates(model)) if rung.sparse else None,
         selection=PageSelection() if rung.selects_pages else None,
     )
 
 
-def _sparse_rate(model: Any) -> SparseRate:
+def _sparse_rates(model: Any) -> dict[str, SparseRate]:
     return known_calibration(model.device, model.dtype, lambda told: None).rates.sparse

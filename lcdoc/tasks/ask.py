@@ -284,9 +284,18 @@ class Reading:
             rounded=self._weights != "model" or self._plan.rounded,
             head_tokens=len(self._head_ids),
             tokens_read=self.tokens_read,
-            notes=self._plan.notes,
+            notes=(*self._plan.notes, *self._graph_note()),
             extension=self._plan.room.extension,
             tokens_from_store=self.tokens_from_store,
+        )
+
+    def _graph_note(self) -> tuple[str, ...]:
+        """On CUDA, why answers are decoded without a captured graph, where they are."""
+        why = self._reader.graph.why_usual if self._reader.graph is not None else None
+        return (
+            (f"answers are written token by token, without a CUDA graph, which is slower: {why}",)
+            if why
+            else ()
         )
 
     def _step_down(self) -> None:

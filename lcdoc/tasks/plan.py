@@ -255,14 +255,12 @@ def _check_sparse(settings: ReadSettings) -> None:
         other = f"--mode {settings.mode}"
     elif settings.evict is not None or settings.keep is not None:
         other = "--evict or --keep"
-    elif settings.kv_dtype in ("int8", "int4"):
-        other = f"--kv-dtype {settings.kv_dtype}"
     elif settings.extend == "self-extend":
         other = "--extend self-extend"
     if other:
         raise UsageError(
-            f"--sparse-prefill on is for heads that keep every key as it is; it can't go with {other}: leave out one "
-            f"of them"
+            f"--sparse-prefill on is for heads that keep every key where it is; it can't go with {other}: leave out "
+            f"one of them"
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lcdoc.bench import gpu_sample
 from lcdoc.bench.gpu import GpuBench, GpuSizes
 from lcdoc.bench.gpu_kernels import measure_copy, measure_prefill_kernels
 from lcdoc.bench.gpu_model import DECODE_TOKENS, GpuModel
@@ -110,6 +111,56 @@ def test_reading_within_a_budget(profile: str) -> None:
         gpu_model().measure_budget(300, "1KB", {})
 
 
+def test_chunks_of_a_long_reading_tell_the_whole(profile: str) -> None:
+    model, dense, sparse = gpu_model(profile=profile), {}, {}
+    model.measure_sample("exact", 1000, 1, dense)
+    assert dense["past_tokens"] == [0, 256, 512, 704, 960] and dense["chunk_tokens"] == 64
+    assert (dense["layers_run"], dense["layers"], dense["density"]) == (1, 2, 1)
+    first, *between, last = dense["chunk_s"]
+    assert dense["extrapolated_s"] <= 2 * 16 * max(dense["chunk_s"]) and len(between) == 3
+    assert dense["extrapolated_s"] >= 2 * 16 * min(dense["chunk_s"])
+    assert dense["extrapolation"].startswith("5 chunks of 1 of 2 layers were run, after keys")
+    assert len(model.model.model.layers) == model.model.config.num_hidden_layers == 2, "put back"
+    model.measure_sample("duo@50%+sparse", 1000, None, sparse)
+    assert sparse["layers_run"] == sparse["layers"] == 2 and 0.2 < sparse["density"] < 0.95
+    assert sparse["kv_bytes"] < 0.7 * 960 * KV_BYTES_A_TOKEN
+    cut: dict = {}
+    with pytest.raises(LcdocError, match="the deadline came"):
+        gpu_model(deadline_s=-1).measure_sample("exact", 1000, 1, cut)
+    assert cut["past_tokens"] == [0] and "extrapolated_s" not in cut
+
+
+def test_a_line_between_chunks_is_summed_up(monkeypatch: pytest.MonkeyPatch, profile: str) -> None:
+    """Chunks that take 1 s and 0.01 s for each token before them, 16 of 64 tokens: 16 + 0.64 * 120 s, twice."""
+    seen: list[int] = []
+    model, found = gpu_model(profile=profile), {}
+    plain_fill = gpu_sample.fill
+
+    def watched_fill(reader, num_tokens: int) -> None:
+        plain_fill(reader, num_tokens)
+        seen.append(reader.seen_tokens // 64 * 64)
+
+    monkeypatch.setattr(gpu_sample, "fill", watched_fill)
+    monkeypatch.setattr(gpu_sample, "take_turns", lambda *args: {"": [1 + 0.01 * seen[-1]]})
+    model.measure_sample("exact", 1024, 1, found)
+    assert found["extrapolated_s"] == pytest.approx(2 * (16 + 0.64 * 120))
+
+
+def test_the_last_of_a_long_text_is_read_within_a_budget(profile: str) -> None:
+    found: dict = {}
+    lean = gpu_model(profile=profile).with_settings(
+        mode="duo", streaming="75%", kv_dtype="int4", weights="int4"
+    )
+    lean.measure_budget(2000, "1GB", found, last_tokens=128)
+    assert (found["made_up_tokens"], found["tokens_read"]) == (1872, 128)
+    whole: dict = {}
+    lean.measure_budget(2000, "1GB", whole)
+    assert (
+        found["kv_bytes"] == whole["kv_bytes"]
+        and found["predicted_peak_bytes"] == whole["predicted_peak_bytes"]
+    )
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 def test_without_a_gpu_it_is_one_line(call_lcdoc) -> None:
     for words in ((), ("--device", "cpu")):
@@ -122,7 +173,7 @@ def test_without_a_gpu_it_is_one_line(call_lcdoc) -> None:
 
 @pytest.mark.gpu
 def test_the_whole_at_tiny_sizes(call_lcdoc, tmp_path: Path) -> None:
-    sizes = GpuSizes((512,), (512,), (512,), 1024, "2GB", 1 << 20, 128)
+    sizes = GpuSizes((512,), (512,), (512,), 1024, "2GB", 1 << 20, 128, 1024, 2048, "2GB")
     bench = GpuBench("smollm2-2-layers", 120, "cuda", "bfloat16", sizes)
     statuses = {result["item"]: (result["status"], result["reason"]) for result in bench.run()}
     without_profile = {name: status for name, status in statuses.items() if "duo" not in name}

@@ -10,7 +10,13 @@ import pytest
 import torch
 from accelerate.utils import OffloadedWeightsLoader
 
-from lcdoc.engine.calibration import Machine, calibrate, load_calibration, store_calibration
+from lcdoc.engine.calibration import (
+    CALIBRATION_VERSION,
+    Machine,
+    calibrate,
+    load_calibration,
+    store_calibration,
+)
 from lcdoc.engine.fetching import FetchRate, measure_fetching
 
 CPU = torch.device("cpu")
@@ -92,7 +98,7 @@ def test_nothing_is_kept_for_another_machine(calibration, tmp_path):
         lambda text: "",
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
-        lambda text: text.replace('"version": 5', '"version": 0'),
+        lambda text: text.replace(f'"version": {CALIBRATION_VERSION}', '"version": 0'),
         lambda text: text.replace('"bytes_per_s": ', '"bytes_per_s": -'),
         lambda text: text.replace('"bytes_per_s"', '"bytes"'),
         lambda text: json.dumps(json.loads(text) | {"rates": {}}),

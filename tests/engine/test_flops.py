@@ -43,7 +43,7 @@ RATES = Rates(
     bytes_per_s=1000.0,
     layer_step_s=0.5,
     fetched={},
-    sparse=SparseRate(1, 1.0),
+    sparse={"model": SparseRate(1, 1.0)},
     pages_from_tokens=1,
 )
 

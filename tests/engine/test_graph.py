@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lcdoc.engine.attention_trace import AttentionTrace
+from lcdoc.engine.eviction import POLICIES, Eviction
 from lcdoc.engine.graph import DecodeGraph
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.page_selection import PageSelection
@@ -87,6 +88,51 @@ def test_the_processor_decodes_without_a_graph(model_of, ids):
     reader.prefill(ids[:20])
     assert len(list(reader.decode(lambda logits: int(logits.argmax()), (), 20))) == 20
     assert reader.graph is None
+
+
+def decoded_as_on_cuda(monkeypatch, reader, ids, capture):
+    """A graph's place taken by what capture does, on the processor."""
+    monkeypatch.setattr(DecodeGraph, "suits", lambda model, max_new_tokens: True)
+    monkeypatch.setattr(DecodeGraph, "_capture", capture)
+    reader.read(ids)
+    return list(reader.decode(lambda logits: int(logits.argmax()), (), NEW))
+
+
+def test_a_refused_capture_says_why_and_is_not_tried_again(model_of, ids, monkeypatch):
+    model, tried = model_of("llama"), []
+
+    def refuse(graph):
+        tried.append(graph)
+        raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might ...")
+
+    usual, reader = reader_of(model, "exact"), reader_of(model, "exact")
+    usual.prefill(ids)
+    expected = list(usual.decode(lambda logits: int(logits.argmax()), (), NEW))
+    assert decoded_as_on_cuda(monkeypatch, reader, ids, refuse) == expected
+    assert len(tried) == 1 and reader.graph.refusal == "operation not permitted when stream is capturing"
+    assert reader.graph.why_usual == f"CUDA refused to capture it ({reader.graph.refusal})"
+
+
+def test_what_no_graph_can_take_says_why(model_of, ids, monkeypatch):
+    def never(graph):
+        pytest.fail("captured")
+
+    model, sizes = model_of("llama"), {"capacity_tokens": CAPACITY, "chunk_tokens": CHUNK}
+    selection = PageSelection(least_pages=1, dense_layers=0)
+    eviction = Eviction(POLICIES["recent"], keep_tokens=100, tail_tokens=2 * CHUNK)
+    for reader, why in (
+        (
+            Reader(model, HeadSplit.stream(6, 2, 4, 61), **sizes),
+            "65 tokens that streaming heads keep are no multiple",
+        ),
+        (Reader(model, HeadSplit.exact(), **sizes, selection=selection), "--page-selection off"),
+        (Reader(model, HeadSplit.exact(), **sizes, eviction=eviction), "heads that drop tokens"),
+    ):
+        assert len(decoded_as_on_cuda(monkeypatch, reader, [*ids, *ids[:40]], never)) == NEW
+        assert why in reader.graph.why_usual and reader.graph.refusal is None
+    passing = Reader(model, HeadSplit.exact(), capacity_tokens=350, chunk_tokens=CHUNK)
+    decoded_as_on_cuda(monkeypatch, passing, [*ids, *ids[:20]], never)
+    assert passing.graph.why_usual is None, "the last tokens that there is room for"
 
 
 @pytest.mark.gpu

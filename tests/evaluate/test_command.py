@@ -37,7 +37,8 @@ def test_mistakes_are_one_line(call_lcdoc, tiny_model: Path) -> None:
             "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, pi, ntk, yarn, longrope, "
             "self-extend, lm-infinite, parts, words, first or a policy and what it keeps, "
             "such as question@25%, or duo or random and the share of heads that stream, such as duo@75%, "
-            "with +sparse behind those that read by blocks and +pages behind those that answer by pages, not 'fast'",
+            "and behind lcdoc's own +sparse for reading by blocks, +pages for answering by pages, +int8 or +int4 "
+            "for how keys and values are stored, not 'fast'",
             2,
         ),
         (("--lengths", "9000"), "the model's window is 2,048 tokens", 4),

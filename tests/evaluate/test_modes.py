@@ -1,6 +1,7 @@
 """Modes with a share of streaming heads: by the profile, and as many drawn at random."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import torch
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.buffers import SinkWindowBuffer
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.profiles import HeadProfile
+from lcdoc.engine.reader import Reader
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.modes import check_modes, first_rung, open_reader, settings_for
 from lcdoc.models import load_model, resolve
@@ -98,6 +102,42 @@ def test_without_a_profile_it_is_refused_before_the_weights_are_loaded(
         result = call_lcdoc(*command, "--mode", f"exact,{mode}")
         assert result.returncode == 2 and "needs a head profile" in result.stderr
         assert not (tmp_path / "result.json").exists()
+
+
+def test_suffixes_go_behind_a_mode_in_any_order() -> None:
+    settings = ReadSettings(profile="p", kv_dtype="int4", sparse_prefill=True)
+    whole = settings_for("duo@75%+int8+sparse+pages", settings)
+    assert (whole.mode, whole.streaming, whole.profile) == ("duo", "75%", "p")
+    assert (whole.kv_dtype, whole.sparse_prefill, whole.page_selection) == ("int8", True, "on")
+    assert settings_for("duo@75%+pages+int8+sparse", settings) == whole
+    assert settings_for("duo@75%", settings) == replace(
+        whole, kv_dtype="model", sparse_prefill=False, page_selection="off"
+    )
+    exact = settings_for("exact+int4", settings)
+    assert (exact.mode, exact.kv_dtype, exact.sparse_prefill) == ("auto", "int4", False)
+    check_modes(("duo@75%+sparse+pages+int4", "random@50%+int8", "exact+sparse"))
+    for wrong in ("duo@75%+fast", "exact+", "+int8", "exact+int8+int4", "exact+sparse+sparse", "stock+pages"):
+        with pytest.raises(UsageError, match="for answering by pages.*not "):
+            check_modes(("exact", wrong))
+
+
+def test_all_of_them_at_once_read_and_answer_so(
+    write_tiny_model: Callable[..., Path], known_speeds: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("lcdoc.tasks.speeds.calibrations_folder", lambda: known_speeds)
+    folder = write_tiny_model(digits="joined", vocab_size=500, num_layers=3, window=4096, spread=0.3)
+    HeadProfile("deep", ((0.9, 0.1),) * 3, 4, 48, "made up").save(tmp_path / "deep.yaml")
+    model = load_model(resolve(str(folder)), device="cpu", attn_implementation="sdpa")
+    settings = ReadSettings(profile=str(tmp_path / "deep.yaml"), chunk_tokens=512)
+    reader = open_reader(model, "duo@50%+int8+sparse+pages", settings, 2700)
+    assert isinstance(reader, Reader)
+    reader.read((torch.arange(2600) ** 2 % 400 + 3).tolist())
+    assert len(list(reader.decode(lambda logits: int(logits.argmax()), (), 8))) == 8
+    held = [(group.kind, buffer) for group, buffer in reader.cache.groups()]
+    kinds = [("retrieval", PagedBuffer), ("streaming", SinkWindowBuffer)] * 3
+    assert [(kind, type(buffer)) for kind, buffer in held] == kinds
+    assert {buffer.kv_dtype for _, buffer in held if isinstance(buffer, PagedBuffer)} == {"int8"}
+    assert 0 < reader.cache.sparse.density < 1 and 0 < reader.cache.selection.density < 1
 
 
 def test_pages_go_behind_any_mode_that_keeps_everything_somewhere() -> None:

@@ -268,8 +268,8 @@ def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
             "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, pi, ntk, yarn, longrope, "
             "self-extend, lm-infinite, parts, words, first or a policy and what it keeps, "
             "such as question@25%, or duo or random and the share of heads that stream, such as duo@75%, "
-            "with \\+sparse behind those that read by blocks and \\+pages behind those that answer by pages, "
-            "not 'fast'",
+            "and behind lcdoc's own \\+sparse for reading by blocks, \\+pages for answering by pages, "
+            "\\+int8 or \\+int4 for how keys and values are stored, not 'fast'",
         ),
         ({"modes": ()}, "modes must be some of .*, not none"),
         (

@@ -17,7 +17,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 SPECIAL = {
-    **dict.fromkeys(("p_lse", "p_shares", "p_scores", "p_parts", "p_part_lses"), "*fp32"),
+    **dict.fromkeys(("p_lse", "p_near_lse", "p_shares", "p_scores", "p_parts", "p_part_lses"), "*fp32"),
     **dict.fromkeys(("p_lists", "p_counts", "p_num_tokens"), "*i32"),
     **dict.fromkeys(("p_key_scales", "p_key_least", "p_value_scales", "p_value_least"), "*fp16"),
     "p_codes": "*u8",
@@ -55,8 +55,11 @@ for word in sys.argv[1:]:
 KERNELS = {
     "append_quantize.quantize_kernel BITS=8 PER_CHANNEL=1": "without",
     "append_quantize.quantize_kernel BITS=4 PER_CHANNEL=0": "without",
-    "block_score.score_kernel": "with products",
-    "block_sparse_prefill.attend_kernel": "with products",
+    **{f"block_score.score_kernel BITS={bits} ROWS=16 WIDTH=64": "with products" for bits in (16, 8, 4)},
+    **{
+        f"block_sparse_prefill.attend_kernel BITS={bits} ROWS=128 WIDTH=64": "with products"
+        for bits in (16, 8, 4)
+    },
     "compact.compact_kernel": "without",
     "page_score.score_kernel": "with products",
     "paged_decode.decode_kernel BITS=16 ROWS=16": "with products",
