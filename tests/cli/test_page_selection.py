@@ -10,7 +10,7 @@ import pytest
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # More pages than are attended to, with an answer and a question around them.
-WORDS = "Some words of a story that goes on.\n" * 220
+WORDS = "Some words of a story that goes on.\n" * 360
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_it_goes_with_streaming_heads_rounding_and_pages(
     model = write_tiny_model("joined", vocab_size=500, num_layers=4, window=8192, spread=0.3)
     gates = ((0.9, 0.1),) * 4
     HeadProfile("joined", gates, sink_size=64, recent_size=64, source="made up").save(work / "gates.yaml")
-    (work / "story.txt").write_text("Some words of a story that goes on.\n" * 220, encoding="utf-8")
+    (work / "story.txt").write_text("Some words of a story that goes on.\n" * 360, encoding="utf-8")
     common = (
         "--model",
         str(model),

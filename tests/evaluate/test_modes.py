@@ -129,9 +129,9 @@ def test_all_of_them_at_once_read_and_answer_so(
     HeadProfile("deep", ((0.9, 0.1),) * 3, 4, 48, "made up").save(tmp_path / "deep.yaml")
     model = load_model(resolve(str(folder)), device="cpu", attn_implementation="sdpa")
     settings = ReadSettings(profile=str(tmp_path / "deep.yaml"), chunk_tokens=512)
-    reader = open_reader(model, "duo@50%+int8+sparse+pages", settings, 2700)
+    reader = open_reader(model, "duo@50%+int8+sparse+pages", settings, 3700)
     assert isinstance(reader, Reader)
-    reader.read((torch.arange(2600) ** 2 % 400 + 3).tolist())
+    reader.read((torch.arange(3600) ** 2 % 400 + 3).tolist())
     assert len(list(reader.decode(lambda logits: int(logits.argmax()), (), 8))) == 8
     held = [(group.kind, buffer) for group, buffer in reader.cache.groups()]
     kinds = [("retrieval", PagedBuffer), ("streaming", SinkWindowBuffer)] * 3
