@@ -43,7 +43,7 @@ def allocating(work: Callable[[], Result]) -> Result:
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
-        if not _is_refusal(error):
+        if not is_refusal(error):
             raise
         refusal = (str(error) or "no memory left").splitlines()[0]
     raise AllocationFailed(f"an allocation failed: {refusal.rstrip('.')}; free memory or lower --budget")
@@ -58,10 +58,11 @@ def succeeds(work: Callable[[], object]) -> bool:
     return True
 
 
-def _is_refusal(error: RuntimeError | MemoryError) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+def is_refusal(error: Exception) -> bool:
+    """Whether memory was refused, here or by what raised it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError, AllocationFailed)):
         return True
-    return any(text in str(error) for text in REFUSALS)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in REFUSALS)
 
 
 def release_unused() -> None:

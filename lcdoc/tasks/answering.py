@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from lcdoc.engine.joint_decode import Step, read_together
-from lcdoc.engine.memory import AllocationFailed, release_unused
+from lcdoc.engine.memory import AllocationFailed, is_refusal, release_unused
 from lcdoc.errors import DoesNotFitError
 from lcdoc.tasks.answer import Answer
 
@@ -36,7 +36,9 @@ def refused(steps: Generator[Step, float | None, None]) -> Generator[Step, float
     """The same steps; returns whether memory was refused to one of them."""
     try:
         yield from steps
-    except AllocationFailed:
+    except Exception as error:
+        if not is_refusal(error):
+            raise
         return True
     return False
 

@@ -146,7 +146,7 @@ def test_an_answer_by_pages_moves_what_it_attends_to():
     assert paged.selects_pages and not short.selects_pages and not short.loss
     options = {"tokens": 8192, "answer_tokens": 1, "layer_weights": 5000, "step_bytes": 0}
     steps_s = 4 * 0.5
-    attended = (64 + 128 + 32 * 64) / 8192
+    attended = (64 + 128 + 48 * 64) / 8192
     seconds = predict_seconds(shape, paged, RATES, **options)
     assert seconds.answer_s == pytest.approx(steps_s + paged.kv_bytes * attended / 1000)
 
