@@ -19,7 +19,7 @@ from lcdoc.engine.stopwatch import measure_s
 
 # Tried one after the other, the longest first; where that doesn't pay, nothing is read sparsely that any machine could
 # hold.
-PAST_TOKENS = (4096, 2048, 1024)
+PAST_TOKENS = (4096, 1024)
 NEVER_TOKENS = 1 << 40
 TRIED_DENSITY = 0.25
 
