@@ -50,3 +50,23 @@ def load_values(
         b_first = b_first.to(tl.float32) * b_scale + b_least
         b_second = b_second.to(tl.float32) * b_scale + b_least
     return b_first, b_second
+
+
+@triton.jit
+def page_scores(
+    b_first_query,
+    b_second_query,
+    p_page,
+    p_scales,
+    p_least,
+    s_key_row,
+    o_dim,
+    BITS: tl.constexpr,
+    HALF: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Both halves of some queries by a full page's keys, [ROWS, COLUMNS], not scaled."""
+    b_first, b_second = load_keys(p_page, p_scales, p_least, s_key_row, o_dim, BITS, HALF, COLUMNS)
+    dtype = b_first_query.dtype
+    b_scores = tl.dot(b_first_query, tl.trans(b_first.to(dtype)), input_precision="ieee")
+    return b_scores + tl.dot(b_second_query, tl.trans(b_second.to(dtype)), input_precision="ieee")

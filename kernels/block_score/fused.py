@@ -3,7 +3,7 @@
 import torch
 import triton
 import triton.language as tl
-from lcdoc.kernels.codes import load_keys
+from lcdoc.kernels.codes import page_scores
 from lcdoc.kernels.pages import Pages
 
 from .naive import sampled_queries
@@ -75,35 +75,45 @@ def score_kernel(
     p_row = p_query + (i_program * SAMPLES + o_row)[:, None] * (2 * HALF) + o_dim[None, :]
     b_first_query = tl.load(p_row, mask=m_query, other=0.0)
     b_second_query = tl.load(p_row + HALF, mask=m_query, other=0.0)
-    dtype = b_first_query.dtype
     p_key_codes += i_kv_head * s_key_head
-    o_scales = i_kv_head * s_key_scales_head
+    p_key_scales += i_kv_head * s_key_scales_head
+    p_key_least += i_kv_head * s_key_scales_head
     p_shares += i_program * num_pages
     b_near = tl.load(p_near_lse + i_program * SAMPLES + o_row, mask=m_row, other=0.0)
     b_most = tl.maximum(b_near, -1e30)
     b_sum = tl.exp(b_near - b_most)  # 0 where nothing is near
     for i_next in range(0, num_pages):
         i_page = i_next + tl.zeros([], tl.int64)
-        o_page = o_scales + i_page * s_key_scales_page
-        p_page = p_key_codes + i_page * s_key_page
-        b_first, b_second = load_keys(
-            p_page, p_key_scales + o_page, p_key_least + o_page, s_key_row, o_dim, BITS, HALF, COLUMNS
+        b_scores = page_scores(
+            b_first_query,
+            b_second_query,
+            p_key_codes + i_page * s_key_page,
+            p_key_scales + i_page * s_key_scales_page,
+            p_key_least + i_page * s_key_scales_page,
+            s_key_row,
+            o_dim,
+            BITS,
+            HALF,
+            COLUMNS,
         )
-        b_scores = tl.dot(b_first_query, tl.trans(b_first.to(dtype)), input_precision="ieee")
-        b_scores += tl.dot(b_second_query, tl.trans(b_second.to(dtype)), input_precision="ieee")
         b_scores *= scale
         b_more = tl.maximum(b_most, tl.max(b_scores, 1))
         b_sum = b_sum * tl.exp(b_most - b_more) + tl.sum(tl.exp(b_scores - b_more[:, None]), 1)
         b_most = b_more
     for i_next in range(0, num_pages):
         i_page = i_next + tl.zeros([], tl.int64)
-        o_page = o_scales + i_page * s_key_scales_page
-        p_page = p_key_codes + i_page * s_key_page
-        b_first, b_second = load_keys(
-            p_page, p_key_scales + o_page, p_key_least + o_page, s_key_row, o_dim, BITS, HALF, COLUMNS
+        b_scores = page_scores(
+            b_first_query,
+            b_second_query,
+            p_key_codes + i_page * s_key_page,
+            p_key_scales + i_page * s_key_scales_page,
+            p_key_least + i_page * s_key_scales_page,
+            s_key_row,
+            o_dim,
+            BITS,
+            HALF,
+            COLUMNS,
         )
-        b_scores = tl.dot(b_first_query, tl.trans(b_first.to(dtype)), input_precision="ieee")
-        b_scores += tl.dot(b_second_query, tl.trans(b_second.to(dtype)), input_precision="ieee")
         b_weights = tl.exp(b_scores * scale - b_most[:, None]) / b_sum[:, None]
         b_weights = tl.where(m_row[:, None], b_weights, 0.0)
         tl.store(p_shares + i_next, tl.sum(b_weights) / SAMPLES)
