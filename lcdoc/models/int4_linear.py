@@ -93,11 +93,14 @@ class Int4Linear(RoundedLinear):
         few = states.numel() <= FEW_ROWS * self.in_features
         if not (few and self.has_kernel and states.device.type == "cpu"):
             return super().forward(states)
-        # Hardly more than the kernel's own call, which takes microseconds.
+        # Hardly more than the kernel's own call, which takes microseconds, as long as looking an attribute up does.
+        parameters = self._parameters
         rows = states.reshape(-1, self.in_features).bfloat16()
         if self.in_features % GROUP_SIZE:
             rows = F.pad(rows, (0, -self.in_features % GROUP_SIZE))
-        output = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.weight, GROUP_SIZE, self.scales)
+        output = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            rows, parameters["weight"], GROUP_SIZE, parameters["scales"]
+        )
         if self.out_features % self.row_step:
             output = output[:, : self.out_features]
         output = output.to(self.dtype).reshape(*states.shape[:-1], self.out_features)

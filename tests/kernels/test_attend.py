@@ -89,6 +89,33 @@ def test_merged_parts_equal_attention_over_all_keys(cuts, dtype):
     torch.testing.assert_close(lse, whole_lse, atol=1e-2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("threads", [2, 3, 16])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s))
+def test_keys_cut_into_runs_for_several_cores(monkeypatch, shape, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(fused, "LEAST_RUN_TOKENS", 8)
+    query, keys, values = make(*shape, 701, torch.float32)
+    output, lse = attend(query, keys, values, scale=0.125)
+    assert_as_close_as_pytorch(output, query, keys, values, causal=False)
+    torch.testing.assert_close(lse, naive.attend(query, keys, values, scale=0.125)[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1), (1, 8), (40, 2), (3000, 3)], ids="Q{0[0]}-KV{0[1]}".format)
+def test_every_core_has_as_many_runs(monkeypatch, shape, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    num_rows, kv_heads = shape
+    query, keys = torch.empty(1, kv_heads, num_rows, 64), torch.empty(1, kv_heads, 65_536, 64)
+    num_runs = fused._num_runs(query, keys)
+    blocks = num_runs * kv_heads * -(-num_rows // fused.QUERY_BLOCK)
+    if threads == 1 or num_rows == 3000:
+        assert num_runs == 1
+    else:
+        assert blocks % threads == 0 and blocks >= fused.BLOCKS_EACH * threads
+    assert fused._num_runs(query, keys[:, :, :900]) <= 1
+    assert fused._num_runs(query.bfloat16(), keys.bfloat16()) == 1
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
