@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Questions: .jsonl or .jsonl.gz.")]
 MaxTokens = Annotated[int, typer.Option(metavar="N", help="Leave out texts of more tokens.")]
+MinTokens = Annotated[int, typer.Option(metavar="N", help="Leave out texts of fewer tokens.")]
 Limit = Annotated[
     int | None, typer.Option(metavar="N", help="Ask at most so many, spread evenly over the file.")
 ]
@@ -27,6 +28,7 @@ def qa_command(
     settings: Settings,
     file: File,
     max_tokens: MaxTokens = 8000,
+    min_tokens: MinTokens = 1,
     limit: Limit = None,
     mode: evaluate.Modes = "exact",
     shared_reading: evaluate.SharedReading = False,
@@ -43,7 +45,7 @@ def qa_command(
     display = open_display(settings.appearance)
     from lcdoc.evaluate.qa import QaPlan, QaTest, score
 
-    plan = QaPlan(max_tokens, limit, split_names(mode), shared_reading)
+    plan = QaPlan(max_tokens, limit, split_names(mode), shared_reading, min_tokens)
     suite = evaluate.run_suite(
         lambda: QaTest(settings.read, file, plan), settings.read.model, display, json, _line
     )

@@ -43,18 +43,23 @@ ANSWER_TOKENS = {
 
 @dataclass(frozen=True)
 class QaPlan:
-    """Which questions are asked. max_tokens: of a document, longer ones are left out. limit: at most so many questions,
-    spread evenly over those left; None is all. shared_reading: a text is read once for all its questions of a metric.
-    Raises UsageError for a value that is not allowed."""
+    """Which questions are asked. max_tokens, min_tokens: of a document, longer and shorter ones are left out. limit: at
+    most so many questions, spread evenly over those left; None is all. shared_reading: a text is read once for all its
+    questions of a metric. Raises UsageError for a value that is not allowed."""
 
     max_tokens: int = 8000
     limit: int | None = None
     modes: tuple[str, ...] = (EXACT,)
     shared_reading: bool = False
+    min_tokens: int = 1
 
     def __post_init__(self) -> None:
         check_modes(self.modes, WHOLE_MODES)
-        for name, value in (("max tokens", self.max_tokens), ("limit", self.limit)):
+        for name, value in (
+            ("max tokens", self.max_tokens),
+            ("min tokens", self.min_tokens),
+            ("limit", self.limit),
+        ):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
 
@@ -89,14 +94,15 @@ class QaTest(Suite[QaCell]):
     """A model and the questions of a file. Making it loads no weights, and tells which questions fit."""
 
     def __init__(self, settings: ReadSettings, path: Path, plan: QaPlan) -> None:
-        """Raises DocumentError where the file can't be read, UsageError where none of its texts is short enough."""
+        """Raises DocumentError where the file can't be read, UsageError where none of its texts is as long as asked."""
         self._plan, self._subject = plan, Subject(settings, plan.modes)
         items = load_items(path)
         fitting = [task for item, task in zip(items, self._tasks(items), strict=True) if self._fits(task)]
         if not fitting:
             raise UsageError(
-                f"none of the {len(items)} texts of {path} fits {plan.max_tokens:,} tokens and the model's window; "
-                f"choose more --max-tokens, or a model with a longer window with --model"
+                f"none of the {len(items)} texts of {path} has from {plan.min_tokens:,} to {plan.max_tokens:,} tokens "
+                f"and fits the model's window; choose other --min-tokens and --max-tokens, or a model with a longer "
+                f"window with --model"
             )
         kept = _spread(fitting, plan.limit)
         self._groups = _groups(kept) if plan.shared_reading else [[task] for task in kept]
@@ -106,7 +112,7 @@ class QaTest(Suite[QaCell]):
             file=path.name,
             file_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             questions_in_file=len(items),
-            questions_too_long=len(items) - len(fitting),
+            questions_left_out=len(items) - len(fitting),
             max_new_tokens=ANSWER_TOKENS,
             hints=HINTS,
         )
@@ -156,10 +162,11 @@ class QaTest(Suite[QaCell]):
             yield Task(item, *documents[item.context], prompt.question_ids(question, first=True), question)
 
     def _fits(self, task: Task) -> bool:
-        """Whether the text is short enough, and the window holds it with its question and the longest answer."""
+        """Whether the text has the right length, and the window holds it with its question and the longest answer."""
         document_tokens = len(task.document_ids) - len(self._subject.prompt.head_ids())
         needed = len(task.document_ids) + len(task.question_ids) + ANSWER_TOKENS[task.item.metric]
-        return document_tokens <= self._plan.max_tokens and self._subject.reaches(needed)
+        wanted = self._plan.min_tokens <= document_tokens <= self._plan.max_tokens
+        return wanted and self._subject.reaches(needed)
 
     def _sheet(self, group: list[Task], answer_tokens: int) -> Sheet:
         questions = [task.question_ids for task in group]

@@ -52,7 +52,7 @@ def test_from_end_to_end(run_lcdoc, tiny_model: Path, questions: Path, tmp_path:
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "qa.json").read_text(encoding="utf-8"))
     assert report["suite"] == "qa" and report["complete"]
-    assert report["settings"]["questions_in_file"] == 6 and report["settings"]["questions_too_long"] == 1
+    assert report["settings"]["questions_in_file"] == 6 and report["settings"]["questions_left_out"] == 1
     cells = [(cell["id"], cell["mode"]) for cell in report["cells"]]
     ids = ("buyer", "when", "price", "seller", "story")
     assert cells == [(id, mode) for id in ids for mode in ("exact", "int4")]
@@ -94,7 +94,17 @@ def test_a_shared_reading_answers_as_a_reading_for_each_question(tiny_model: Pat
 
 def test_what_fits_the_limit_but_not_the_window_is_left_out(tiny_model: Path, questions: Path) -> None:
     test = QaTest(ReadSettings(model=str(tiny_model)), questions, QaPlan(1_000_000))
-    assert test.num_cells == 5 and test.report()["settings"]["questions_too_long"] == 1
+    assert test.num_cells == 5 and test.report()["settings"]["questions_left_out"] == 1
+
+
+def test_texts_of_too_few_tokens_are_left_out(tiny_model: Path, questions: Path) -> None:
+    every = QaTest(ReadSettings(model=str(tiny_model)), questions, QaPlan(1500))
+    lengths = {cell.id: cell.prompt_tokens for cell in every.run()}
+    least = sorted(lengths.values())[2]
+    longer = QaTest(ReadSettings(model=str(tiny_model)), questions, QaPlan(1500, min_tokens=least))
+    left = {cell.id for cell in longer.run()}
+    assert left and left < set(lengths) and all(lengths[name] > least for name in left)
+    assert longer.report()["settings"]["questions_left_out"] == 6 - len(left)
 
 
 def test_a_limit_takes_questions_from_all_over_the_file(tiny_model: Path, questions: Path) -> None:
@@ -160,7 +170,7 @@ def test_the_shipped_questions_are_read() -> None:
 
 def test_a_file_without_a_text_that_fits_is_refused(tiny_model: Path) -> None:
     with pytest.raises(
-        UsageError, match="none of the 4 texts of .*qa.jsonl.gz fits 8,000 tokens and the model"
+        UsageError, match="none of the 4 texts of .*qa.jsonl.gz has from 1 to 8,000 tokens and fits the model"
     ):
         QaTest(ReadSettings(model=str(tiny_model)), REAL, QaPlan())
 
@@ -172,6 +182,6 @@ def test_the_default_model_on_a_real_meeting(run_lcdoc, tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "qa.json").read_text(encoding="utf-8"))
-    assert report["settings"]["questions_too_long"] == 2
+    assert report["settings"]["questions_left_out"] == 2
     assert [cell["id"] for cell in report["cells"]] == ["s061", "s065"]
     assert all(cell["answer"] for cell in report["cells"])
