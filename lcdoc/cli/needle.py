@@ -1,5 +1,6 @@
 """`lcdoc eval needle`: whether a sentence is found again in a long text."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,6 +79,8 @@ def needle_command(
     if suite is None:
         return INTERRUPTED
     _print_scores(grid, suite.cells, settings.appearance.color != "never")
+    for line in _beside_near(suite.cells):
+        display.say(line)
     return 0
 
 
@@ -97,6 +100,18 @@ def _print_scores(grid: "Grid", cells: list["Cell"], colors: bool) -> None:
             rows.append([f"{length:,} {mode}", *depths, _share(row)])
     columns = ["tokens, mode", *(f"{depth:.0%}" for depth in grid.depth_shares), "all"]
     print_table("right answers, by depth of the needle", columns, rows, colors=colors)
+
+
+def _beside_near(cells: list["Cell"]) -> Iterator[str]:
+    """How many of those that the model answers from their surroundings are found in the whole text."""
+    from lcdoc.evaluate.grid import score
+    from lcdoc.evaluate.whole import NEAR
+
+    for mode, lengths in score(cells).items():
+        for length, total in lengths.items():
+            if mode != NEAR and "right_near" in total:
+                share = f"{total['right_in_both']} of the {total['right_near']}"
+                yield f"{int(length):,} {mode}: {share} that are right where only their surroundings are read"
 
 
 def _share(cells: list["Cell"]) -> Shaded:

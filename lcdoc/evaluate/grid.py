@@ -7,7 +7,7 @@ from lcdoc.errors import UsageError
 from lcdoc.evaluate.haystack import BOOKS
 from lcdoc.evaluate.modes import STOCK, check_modes
 from lcdoc.evaluate.templates import CITIES, KEYS, check_templates
-from lcdoc.evaluate.whole import WHOLE_MODES
+from lcdoc.evaluate.whole import NEAR, NEEDLE_MODES
 
 # So many needles differ in key and value, whatever the template.
 MOST_IN_ONE_READING = min(len(KEYS), len(CITIES))
@@ -32,7 +32,7 @@ class Grid:
     shared_reading: bool = False
 
     def __post_init__(self) -> None:
-        check_modes(self.modes, WHOLE_MODES)
+        check_modes(self.modes, NEEDLE_MODES)
         check_templates(self.templates)
         sizes = {"lengths": min(self.lengths, default=0), "depths": self.depths, "seeds": self.seeds}
         for name, value in sizes.items():
@@ -114,7 +114,9 @@ class Cell:
 
 
 def score(cells: list[Cell]) -> dict[str, dict[str, dict[str, int]]]:
-    """By mode and length: cells read, cells right, and cells answered to the letter as stock did."""
+    """By mode and length: cells read, cells right, and cells answered to the letter as stock did; where what stands
+    around the needle was read alone, also how many are right so, and of these, here."""
+    near = {_place(cell): cell.right for cell in cells if cell.mode == NEAR}
     stock = {_place(cell): cell.answer for cell in cells if cell.mode == STOCK}
     totals: dict[str, dict[str, dict[str, int]]] = {}
     for cell in cells:
@@ -123,6 +125,9 @@ def score(cells: list[Cell]) -> dict[str, dict[str, dict[str, int]]]:
         total["cells"] += 1
         total["right"] += cell.right
         total["same_as_stock"] += stock.get(_place(cell)) == cell.answer
+        if _place(cell) in near:
+            total["right_near"] = total.get("right_near", 0) + near[_place(cell)]
+            total["right_in_both"] = total.get("right_in_both", 0) + (cell.right and near[_place(cell)])
     return totals
 
 

@@ -66,7 +66,11 @@ class NeedleTest(Suite[Cell]):
     def _sheet(self, group: Group) -> Sheet:
         questions = [question.question_ids for question in group]
         asked = [question.text for question in group]
-        return self._subject.sheet(group[0].document_ids, questions, ANSWER_TOKENS, group[0].document, asked)
+        sought = [question.sentence for question in group]
+        first = group[0]
+        return self._subject.sheet(
+            first.document_ids, questions, ANSWER_TOKENS, first.document, asked, sought
+        )
 
 
 def open_books(grid: Grid, tokenizer: Any) -> list[Haystack]:

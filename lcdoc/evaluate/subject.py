@@ -24,7 +24,7 @@ from lcdoc.evaluate.modes import (
 )
 from lcdoc.evaluate.reply import Reply
 from lcdoc.evaluate.report import new_report
-from lcdoc.evaluate.whole import WHOLE_MODES, whole_replies
+from lcdoc.evaluate.whole import NEEDLE_MODES, whole_replies
 from lcdoc.models.support import supported_class
 from lcdoc.tasks.ask import stop_ids_of
 from lcdoc.tasks.extending import NONE, choose_extension
@@ -42,7 +42,7 @@ class Sheet:
 
     document_ids: all that is read before a question. questions: each up to its answer, with nothing of the others.
     capacity_tokens: what a reader must have room for. document, asked: the same as text, for modes that read in ways
-    of their own.
+    of their own. sought: the sentences that answer, where they are known.
     """
 
     document_ids: Sequence[int]
@@ -50,6 +50,7 @@ class Sheet:
     capacity_tokens: int
     document: Document | None = None
     asked: tuple[str, ...] = ()
+    sought: tuple[str, ...] = ()
 
 
 class Subject:
@@ -62,7 +63,7 @@ class Subject:
         self.tokenizer, self.config = host.tokenizer, host.config
         self._shape = ModelShape.from_config(self.config, 0, host.dtype)
         for mode in modes:
-            if mode != STOCK and mode not in WHOLE_MODES:
+            if mode != STOCK and mode not in NEEDLE_MODES:
                 first_rung(self._shape, mode, self._settings, context_window(self.config))
         self.prompt = Prompt.from_tokenizer(self.tokenizer)
         self._model: Any = None
@@ -113,17 +114,19 @@ class Subject:
         answer_tokens: int,
         document: Document | None = None,
         asked: Sequence[str] = (),
+        sought: Sequence[str] = (),
     ) -> Sheet:
-        """document, asked: see Sheet. Made with room as `lcdoc ask` would make it; DoesNotFitError where the model's
-        window is smaller, and neither settings nor modes say how to go beyond it."""
+        """document, asked, sought: see Sheet. Made with room as `lcdoc ask` would make it; DoesNotFitError where the
+        model's window is smaller, and neither settings nor modes say how to go beyond it."""
         longest = max(map(len, questions))
         asked_tokens = len(document_ids) + longest
         needed = asked_tokens + max(answer_tokens, MIN_ANSWER_TOKENS)
+        text = document, tuple(asked), tuple(sought)
         if asked_tokens + MIN_ANSWER_TOKENS > context_window(self.config) and self.reaches(needed):
-            return Sheet(document_ids, tuple(questions), needed, document, tuple(asked))
+            return Sheet(document_ids, tuple(questions), needed, *text)
         advice = "--extend auto reads it all at a loss, " if self._settings.extend is None else ""
         room = fit_window(self.config, Need(len(document_ids), longest, answer_tokens, False), advice)
-        return Sheet(document_ids, tuple(questions), room.capacity_tokens, document, tuple(asked))
+        return Sheet(document_ids, tuple(questions), room.capacity_tokens, *text)
 
     def reaches(self, length_tokens: int) -> bool:
         """Whether a text of so many tokens is read in every mode: within the window, or beyond it as the settings say.
@@ -137,7 +140,7 @@ class Subject:
                 f"or --extend {self._settings.extend}"
             )
         return all(
-            mode in WHOLE_MODES or self._extension(mode, length_tokens) is not None for mode in self._modes
+            mode in NEEDLE_MODES or self._extension(mode, length_tokens) is not None for mode in self._modes
         )
 
     def _extension(self, mode: str, length_tokens: int) -> Extension | None:
@@ -173,7 +176,7 @@ class Subject:
         self, mode: str, sheet: Sheet, answer_tokens: int, observer: Observer = silent
     ) -> Iterator[Reply]:
         """Reads the document once and answers each question from there, as if it were the only one."""
-        if mode in WHOLE_MODES:
+        if mode in NEEDLE_MODES:
             yield from self._whole_replies(mode, sheet, answer_tokens, observer)
             return
         if mode == STOCK and len(sheet.questions) == 1:
@@ -203,7 +206,14 @@ class Subject:
         assert sheet.document is not None, "such a mode reads text"
         switch(self._model, mode)
         yield from whole_replies(
-            mode, self._host, self._settings, sheet.document, sheet.asked, answer_tokens, observer
+            mode,
+            self._host,
+            self._settings,
+            sheet.document,
+            sheet.asked,
+            sheet.sought,
+            answer_tokens,
+            observer,
         )
 
 

@@ -25,7 +25,9 @@ SMALL = Reaches((900,), (0, 256, 512), 2, ("exact", "stream", "int4", "recent@50
 def make_test(tiny_model: Path) -> Callable[..., ContextTest]:
     def make(reaches: Reaches = SMALL, **changes: Any) -> ContextTest:
         options = {"chunk_tokens": 128, "sink_size": 0, "recent_size": 32} | changes
-        return ContextTest(ReadSettings(model=str(tiny_model), device="cpu", **options), reaches)
+        return ContextTest(
+            ReadSettings(model=str(tiny_model), device="cpu", dtype="float32", **options), reaches
+        )
 
     return make
 

@@ -10,21 +10,26 @@ from transformers import DynamicCache
 
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.evaluate import whole as ways
 from lcdoc.evaluate.grid import Cell, Grid, score
 from lcdoc.evaluate.haystack import Haystack
 from lcdoc.evaluate.modes import switch
 from lcdoc.evaluate.needle import NeedleTest, is_right, make_groups
 from lcdoc.evaluate.stock import StockReader
 from lcdoc.evaluate.templates import TEMPLATES, Needle, draw_needle
+from lcdoc.fusion.excerpt import excerpt
+from lcdoc.fusion.spans import cut_spans
 from lcdoc.models import load_tokenizer, resolve
 from lcdoc.tasks.ask import Reading
+from lcdoc.tokens import tokenize
 
 SMALL = Grid(lengths=(300, 900), depths=2, seeds=2, modes=("exact", "stream", "stock"))
 
 
 @pytest.fixture(scope="module")
 def finished(tiny_model: Path) -> NeedleTest:
-    test = NeedleTest(ReadSettings(model=str(tiny_model), chunk_tokens=128), SMALL)
+    settings = ReadSettings(model=str(tiny_model), dtype="float32", chunk_tokens=128)
+    test = NeedleTest(settings, SMALL)
     list(test.run())
     return test
 
@@ -98,6 +103,30 @@ def test_scores_count_by_mode_and_length_and_compare_with_stock() -> None:
         },
         "stock": {"1000": {"cells": 2, "right": 2, "same_as_stock": 2}},
     }
+
+
+def test_scores_beside_what_surroundings_alone_answer() -> None:
+    cells = [cell(mode=mode, seed=seed, right=right) for mode, seed, right in (
+        ("near", 0, True), ("near", 1, True), ("near", 2, False), ("parts", 0, True), ("parts", 1, False),
+        ("parts", 2, True))]  # fmt: skip
+    total = score(cells)
+    assert (total["parts"]["1000"]["right_in_both"], total["parts"]["1000"]["right_near"]) == (1, 2)
+    assert "right_near" not in score(cells[3:])["parts"]["1000"]
+
+
+@pytest.mark.parametrize("depth", [0.0, 0.5, 1.0])
+def test_near_reads_what_stands_around_the_needle(tiny_model: Path, depth: float) -> None:
+    tokenizer = load_tokenizer(resolve(str(tiny_model)))
+    needle = draw_needle("magic", "here")
+    placed = Haystack.open("frankenstein", tokenizer).place(
+        needle.sentence, length_tokens=9000, depth=depth, seed=1
+    )
+    spans = cut_spans(placed.tokens, 250)
+    [around] = excerpt([placed.document], ways._around(spans, needle.sentence, 1000))
+    whole, read = ("".join(page.text for page in document.pages) for document in (placed.document, around))
+    found = whole.index(needle.sentence)
+    assert whole[max(found - 1200, 0) : found + 1200] in read
+    assert 1000 <= len(tokenize(tokenizer, [around]).token_ids) <= 2600
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -194,7 +223,7 @@ def test_exact_answers_to_the_letter_as_stock(finished: NeedleTest) -> None:
 
 
 def test_the_prompt_and_the_answer_are_those_of_ask(tiny_model: Path) -> None:
-    settings = ReadSettings(model=str(tiny_model), mode="exact", chunk_tokens=128)
+    settings = ReadSettings(model=str(tiny_model), mode="exact", dtype="float32", chunk_tokens=128)
     test = NeedleTest(settings, Grid(lengths=(500,), depths=1, seeds=1, modes=("exact",)))
     [question], [cell] = test.questions, list(test.run())
     needle = draw_needle("magic", "500 0.5 0")
@@ -266,7 +295,7 @@ def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
         (
             {"modes": ("exact", "fast")},
             "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, pi, ntk, yarn, longrope, "
-            "self-extend, lm-infinite, parts, words, first or a policy and what it keeps, "
+            "self-extend, lm-infinite, parts, words, first, near or a policy and what it keeps, "
             "such as question@25%, or duo or random and the share of heads that stream, such as duo@75%, "
             "and behind lcdoc's own \\+sparse for reading by blocks, \\+pages for answering by pages, "
             "\\+int8 or \\+int4 for how keys and values are stored, not 'fast'",

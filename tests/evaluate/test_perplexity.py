@@ -65,7 +65,8 @@ def test_wrong_stretches_are_refused(changes: dict[str, Any], message: str) -> N
 
 @pytest.fixture(scope="module")
 def finished(tiny_model: Path) -> PerplexityTest:
-    test = PerplexityTest(ReadSettings(model=str(tiny_model), chunk_tokens=128), SMALL)
+    settings = ReadSettings(model=str(tiny_model), dtype="float32", chunk_tokens=128)
+    test = PerplexityTest(settings, SMALL)
     list(test.run())
     return test
 
@@ -143,7 +144,8 @@ def test_what_does_not_fit_is_refused_before_the_weights_are_loaded(
 def test_rounding_costs_the_default_model_little(run_lcdoc, tmp_path: Path) -> None:
     result = run_lcdoc(
         *("eval", "perplexity", "--length", "900", "--scored-tokens", "128", "--windows", "1"),
-        *("--mode", "exact,bfloat16,int8,int4,stock", "--json", tmp_path / "result.json"),
+        *("--mode", "exact,bfloat16,int8,int4,stock", "--dtype", "float32"),
+        *("--json", tmp_path / "result.json"),
     )
     assert result.returncode == 0, result.stderr
     total = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["score"]

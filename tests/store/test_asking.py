@@ -20,6 +20,7 @@ from lcdoc.tasks.opening import open_reading
 from lcdoc.tasks.parts_reading import PartsReading
 
 CHUNK = 128
+OWN = {"chunk_tokens": CHUNK, "device": "cpu", "dtype": "float32"}
 QUESTION = "Where did the boat go?"
 WAYS = {
     "exact": {"mode": "exact"},
@@ -90,7 +91,7 @@ def ask(
     ) -> Asked:
         path = tmp_path / "boats.txt"
         path.write_text(text(1, last), encoding="utf-8")
-        chosen = ReadSettings(**{"chunk_tokens": CHUNK, "device": "cpu", **settings, "model": str(model)})
+        chosen = ReadSettings(**{**OWN, **settings, "model": str(model)})
         reading = Reading(
             [load_document(str(path))],
             chosen,
@@ -181,7 +182,7 @@ def test_after_a_step_down_nothing_more_is_stored(
 ) -> None:
     path = tmp_path / "boats.txt"
     path.write_text(text(1, 60), encoding="utf-8")
-    settings = ReadSettings(model=str(tiny), chunk_tokens=CHUNK)
+    settings = ReadSettings(**OWN, model=str(tiny))
     reading = Reading([load_document(str(path))], settings, questions=[QUESTION], store=store)
     while reading.plan.kv_dtype == "float32":  # steps that only make chunks smaller come first
         reading._step_down()
@@ -307,7 +308,7 @@ def test_an_interrupt_costs_no_more_than_a_chunk(
         if progress.tokens_done > 700:
             raise KeyboardInterrupt
 
-    settings = ReadSettings(model=str(tiny), chunk_tokens=CHUNK)
+    settings = ReadSettings(**OWN, model=str(tiny))
     reading = Reading(
         [load_document(str(path))], settings, questions=[QUESTION], observer=interrupt, store=store
     )

@@ -28,6 +28,7 @@ def tiny(write_tiny_model: Callable[..., Path]) -> Path:
 @pytest.fixture
 def ask(call_lcdoc: Run, tiny: Path, tmp_path: Path) -> Run:
     options = ("--model", str(tiny), "--chunk-tokens", "200", "--max-new-tokens", "8")
+    options += ("--dtype", "float32")
 
     def run(name: str, *more: str, lines: int = 90) -> "subprocess.CompletedProcess[str]":
         write(tmp_path / name, lines)

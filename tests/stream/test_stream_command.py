@@ -16,6 +16,8 @@ LINES = [
     f"On day {day} boat {day * 37 % 101} left the harbour for island {day}.\n" for day in range(1, 30 * KILLS)
 ]
 OPTIONS = (
+    "--dtype",
+    "float32",
     "--device",
     "cpu",
     "--max-new-tokens",

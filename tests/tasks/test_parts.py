@@ -425,7 +425,7 @@ def test_what_does_not_fit_the_budget_at_once_is_answered_from_parts(
 ):
     wide = write_tiny_model(digits="alone", vocab_size=600, num_layers=2, window=8192, spread=0.2)
     (tmp_path / "ship.txt").write_text(make_text(13))
-    settings = ReadSettings(model=str(wide))
+    settings = ReadSettings(model=str(wide), dtype="float32")
     host = Host(settings)
     monkeypatch.setattr(host, "base_bytes", 0)
     monkeypatch.setattr(host, "budget_bytes", 1_250_000)
