@@ -89,7 +89,8 @@ class BudgetBench:
         self._options, self._password, self._say = options, password, say
         files = resolve(settings.model)
         self._tokenizer, self._config = load_tokenizer(files), load_config(files)
-        self._dtype = choose_dtype(settings.dtype, choose_device(settings.device))
+        self._device = choose_device(settings.device)
+        self._dtype = choose_dtype(settings.dtype, self._device)
         self._head = new_report("bench budget", files.name, settings.device, settings.dtype) | {
             "settings": {
                 **asdict(steps),
@@ -131,6 +132,7 @@ class BudgetBench:
             tokenizer=self._tokenizer,
             config=self._config,
             dtype=self._dtype,
+            device=self._device,
         )
 
     def _measure(self, document: Document, rung: Rung, rungs: Sequence[Rung]) -> BudgetRun:

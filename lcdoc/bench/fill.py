@@ -2,8 +2,8 @@
 
 import torch
 
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.head_slices import pick_heads
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.reader import Reader
 
 FILL_TOKENS = 16_384

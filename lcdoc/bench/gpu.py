@@ -13,9 +13,10 @@ from lcdoc.bench.kernels import heads_of
 from lcdoc.bench.schedule import DONE, Deadline, Item, run_items
 from lcdoc.bench.subject import Subject
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape, kv_bytes
+from lcdoc.engine.budget import kv_bytes
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import MemoryMeter, release_unused
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.evaluate.report import new_report
 from lcdoc.models import choose_device, choose_dtype, weights_bytes

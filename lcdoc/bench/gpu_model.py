@@ -14,8 +14,8 @@ from lcdoc.bench.speed import random_ids
 from lcdoc.bench.subject import Subject
 from lcdoc.bench.timing import synchronize
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.memory import MemoryMeter, release_unused, size_bytes
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import DoesNotFitError

@@ -7,7 +7,8 @@ import torch
 
 from lcdoc.config import ReadSettings
 from lcdoc.documents.document import Document
-from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.budget import Rung
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.models import layer_bytes, weights_bytes
 from lcdoc.tasks.plan import list_rungs
 from lcdoc.tasks.room import Need, fit_window
@@ -23,6 +24,7 @@ def rungs_of(
     tokenizer: Any,
     config: Any,
     dtype: torch.dtype,
+    device: torch.device,
 ) -> list[Rung]:
     """All ways with every weight on the device, the least lossy first, as `ask` would list them for the question,
     but for what the process takes by itself: their peaks are above that. Raises DoesNotFitError for a document longer
@@ -39,7 +41,7 @@ def rungs_of(
         dtype,
         layer_bytes(config, dtype),
     )
-    shape = ModelShape.from_config(config, *sizes)
+    shape = ModelShape.from_config(config, *sizes, device)
     capacity_tokens = fit_window(config, need).capacity_tokens
     return list(list_rungs(settings, shape, capacity_tokens, base_bytes=0, need=need))
 

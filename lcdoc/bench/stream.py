@@ -8,8 +8,8 @@ from typing import Any
 
 from lcdoc.bench.subject import Subject
 from lcdoc.config import ReadSettings, Sampling
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.memory import MemoryMeter
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.haystack import Haystack
 from lcdoc.evaluate.report import new_report

@@ -12,8 +12,8 @@ from lcdoc.calibrate.exam import NUM_PLANTED, Exam, Score
 from lcdoc.calibrate.rescale import Rescale
 from lcdoc.calibrate.trials import Trials
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import Extension, extend_positions, rotary_dim
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.evaluate.haystack import BOOKS, Haystack

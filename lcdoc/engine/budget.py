@@ -6,7 +6,6 @@ device, so that plan and cache cannot disagree.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.eviction.policy import CHUNK
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.sparse_prefill import sparse_bytes
@@ -33,60 +33,6 @@ RANKING_BYTES = 32
 
 # Peak over plain sum of activations, measured on a CPU with glibc's allocator at chunks of 128 and 1024 tokens.
 ALLOCATOR_FACTOR = 3.5
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """What decides a model's memory. windows: each layer's own sliding window in tokens, or None. layer_bytes: of one
-    layer's weights where layers can be kept off the device, else 0."""
-
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    hidden_size: int
-    intermediate_size: int
-    vocab_size: int
-    windows: tuple[int | None, ...]
-    weights_bytes: int
-    dtype: torch.dtype
-    layer_bytes: int = 0
-
-    @classmethod
-    def from_config(
-        cls, config: Any, weights_bytes: int, dtype: torch.dtype, layer_bytes: int = 0
-    ) -> "ModelShape":
-        """config: of a transformers decoder. weights_bytes: in the dtype that they are loaded in."""
-        text = config.get_text_config()
-        return cls(
-            num_heads=text.num_attention_heads,
-            num_kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
-            head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
-            hidden_size=text.hidden_size,
-            intermediate_size=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
-            vocab_size=text.vocab_size,
-            windows=_layer_windows(text),
-            weights_bytes=weights_bytes,
-            dtype=dtype,
-            layer_bytes=layer_bytes,
-        )
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.windows)
-
-    @property
-    def num_open_heads(self) -> int:
-        """(layer, KV head) pairs outside layers with a window of their own: they see everything unless they are made to
-        stream, and are what a share of streaming heads is a share of."""
-        return self.windows.count(None) * self.num_kv_heads
-
-
-def _layer_windows(text: Any) -> tuple[int | None, ...]:
-    window = getattr(text, "sliding_window", None)
-    if getattr(text, "use_sliding_window", None) is False:
-        window = None
-    kinds = getattr(text, "layer_types", None) or ["sliding_attention"] * text.num_hidden_layers
-    return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 
 def kv_bytes(
@@ -138,7 +84,7 @@ def _buffers(
 
 def workspace_bytes(shape: ModelShape, chunk_tokens: int) -> int:
     """Most bytes that a chunk's activations take: the feed-forward layer's three products or attention's parts with
-    their float32 sums, on top of the hidden states; and one row of logits.
+    their float32 sums, on top of the hidden states; one row of logits; and what products take besides.
 
     Several layers' worth stay with the allocator, which gives freed blocks back late: ALLOCATOR_FACTOR of them.
     """
@@ -148,7 +94,7 @@ def workspace_bytes(shape: ModelShape, chunk_tokens: int) -> int:
     feed_forward = 3 * shape.intermediate_size * itemsize
     attention = attention_width * (6 * itemsize + 3 * 4)
     activations = chunk_tokens * (hidden + max(feed_forward, attention))
-    return int(ALLOCATOR_FACTOR * activations) + 2 * 4 * shape.vocab_size
+    return int(ALLOCATOR_FACTOR * activations) + 2 * 4 * shape.vocab_size + shape.scratch_bytes
 
 
 def narrowed_bytes(shape: ModelShape, split: HeadSplit, capacity_tokens: int) -> int:

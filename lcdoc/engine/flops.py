@@ -5,8 +5,8 @@ A multiplication and its addition are two. What grows with neither weights nor a
 
 from dataclasses import dataclass
 
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.heads import HeadGroup, HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 
 
 @dataclass(frozen=True)

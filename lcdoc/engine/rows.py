@@ -2,7 +2,8 @@
 
 import torch
 
-from lcdoc.engine.budget import ModelShape, Rung, mark_bytes
+from lcdoc.engine.budget import Rung, mark_bytes
+from lcdoc.engine.model_shape import ModelShape
 
 # All products of a 135M model's layers with float32 weights take one core 79 ms for 1 row, 125 for 4, 147 for 8, 157
 # for 12 and 208 for 16; beyond 8 little is gained, and an interrupt loses more that is unfinished. A CUDA device

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.budget import Rung
 from lcdoc.engine.flops import past_tokens, prefill_flops, unpacked_values
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.rates import Rates
 

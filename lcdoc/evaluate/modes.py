@@ -8,9 +8,10 @@ import torch
 
 from lcdoc.config import EXTENSIONS, ReadSettings
 from lcdoc.engine.attention import register
-from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.budget import Rung
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.extension import Extension, extend_positions
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.sparse_prefill import SparsePrefill, SparseRate

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lcdoc.config import ReadSettings, Sampling
-from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.haystack import Haystack, Placed
 from lcdoc.evaluate.needle import is_right

@@ -8,8 +8,8 @@ from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.documents.document import Document
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import Extension
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import load_profile
 from lcdoc.engine.sampling import Sampler
 from lcdoc.errors import UsageError

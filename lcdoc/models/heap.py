@@ -1,6 +1,7 @@
-"""Keeping the C library's heap from growing while many tensors come and few stay."""
+"""Keeping memory from growing while much comes and little stays: the C library's heap, and kernels made for a shape."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,17 @@ APART_BYTES = 128 << 10
 
 # Where glibc's own adjustment of the two ends once large blocks have come and gone.
 USUAL_MMAP_BYTES, USUAL_TRIM_BYTES = 32 << 20, 64 << 20
+
+# oneDNN makes a kernel for each number of rows that a 16-bit weight is multiplied with on a CPU, about 1 MB each, and
+# keeps up to 1024; with 32 its heap still grows, with 8 nothing is slower, since a pass needs fewer (torch 2.13).
+KEPT_KERNELS = 8
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+def keep_few_kernels() -> None:
+    """For products to come; the user's own settings stand. Read when the first one is computed."""
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, str(KEPT_KERNELS))
 
 
 @contextmanager

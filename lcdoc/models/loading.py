@@ -81,11 +81,12 @@ def load_model(
     config = load_config(files)
     from torch import OutOfMemoryError
 
-    from lcdoc.models.heap import large_blocks_apart
+    from lcdoc.models.heap import keep_few_kernels, large_blocks_apart
     from lcdoc.models.offloading import device_map
     from lcdoc.models.placement import choose_device, choose_dtype, dtype_name, stored_weights
     from lcdoc.models.support import is_rounded, supported_class
 
+    keep_few_kernels()
     model_class = supported_class(config, files.name)
     placed = choose_device(device)
     number_format = choose_dtype(dtype, placed)

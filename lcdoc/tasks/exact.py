@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.tasks.place import Place
 from lcdoc.tasks.plan import list_rungs
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need

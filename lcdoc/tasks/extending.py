@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import MOST_WINDOWS, TURNING, Extension, has_plain_rotation
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import load_profile
 from lcdoc.errors import ModelError, UsageError
 

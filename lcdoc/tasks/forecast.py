@@ -8,9 +8,10 @@ from tempfile import gettempdir
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.budget import Rung
 from lcdoc.engine.calibration import Calibration
 from lcdoc.engine.extension import Extension
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.seconds import Seconds, predict_seconds
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.fusion.likelihood import num_candidates
@@ -87,6 +88,7 @@ def make_forecast(
         weights_bytes(config, place.dtype, settings.weights),
         place.dtype,
         layer_bytes(config, place.dtype),
+        place.device,
     )
     room, chosen, refusal, parts = None, None, None, None
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.memory import MemoryMeter, allocating, release_unused
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.sparse_prefill import SparsePrefill
 from lcdoc.models import (
@@ -73,7 +73,7 @@ class Host:
             self.dtype,
             layer_bytes(self.config, self.dtype),
         )
-        return ModelShape.from_config(self.config, *sizes)
+        return ModelShape.from_config(self.config, *sizes, device=self.device)
 
     def sparse_prefill(self, say: Callable[[str], None]) -> SparsePrefill:
         """Reading by blocks, as it pays on this device. say hears what takes time."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from lcdoc.citations.instructions import orders
 from lcdoc.config import NO_PROFILE, ReadSettings
 from lcdoc.documents.document import Document
-from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import HeadProfile, load_profile, shipped_profiles
 from lcdoc.fusion.heads import choose_heads
 from lcdoc.models import ModelFiles

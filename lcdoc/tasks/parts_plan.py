@@ -6,7 +6,8 @@ from typing import Any
 
 from lcdoc.config import NO_PROFILE, ReadSettings
 from lcdoc.engine.attention_mass import watching_bytes
-from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.budget import Rung
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.reader import score_bytes
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.fusion.parts import cut_parts

@@ -6,11 +6,12 @@ from itertools import chain
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import Limits, ModelShape, Rung, kv_bytes, ladder, offloaded
+from lcdoc.engine.budget import Limits, Rung, kv_bytes, ladder, offloaded
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.extension import Extension
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import HeadProfile, load_profile
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.models import stored_weights

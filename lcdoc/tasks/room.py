@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import Extension
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import DoesNotFitError
 from lcdoc.tasks.extending import choose_extension, is_left_alone, is_too_long
 from lcdoc.tokens import Prompt, TokenizedDocument

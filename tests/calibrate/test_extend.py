@@ -12,8 +12,8 @@ import yaml
 from lcdoc.calibrate.exam import Exam, Score
 from lcdoc.config import ReadSettings
 from lcdoc.engine.attention import register
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.extension import extend_positions
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import load_profile
 from lcdoc.models import load_config, load_model, resolve
 from lcdoc.tasks.extending import choose_extension

@@ -8,17 +8,10 @@ import torch
 from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 
 from lcdoc.engine.attention import register
-from lcdoc.engine.budget import (
-    MIN_CHUNK_TOKENS,
-    Limits,
-    ModelShape,
-    kv_bytes,
-    ladder,
-    mark_bytes,
-    workspace_bytes,
-)
+from lcdoc.engine.budget import MIN_CHUNK_TOKENS, Limits, kv_bytes, ladder, mark_bytes, workspace_bytes
 from lcdoc.engine.eviction import POLICIES, Eviction
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.reader import Reader
 from lcdoc.models import num_parameters
@@ -51,6 +44,16 @@ def test_llama_3_8b_at_a_million_tokens_by_hand():
     pages = (tokens - 64 - 128) // 64
     page = 2 * 64 * 64 + (128 + 64) * 2 * 2
     assert kv_bytes(shape, HeadSplit.exact(), tokens, "int4") == 32 * 8 * (pages * page + 2 * 128 * 2 * 256)
+
+
+def test_a_cpu_in_16_bits_takes_the_output_layer_once_more():
+    def workspace(device: str, dtype: torch.dtype) -> int:
+        shape = ModelShape.from_config(LLAMA_3_8B, 0, dtype, device=torch.device(device))
+        return workspace_bytes(shape, 512)
+
+    more = workspace("cpu", torch.bfloat16) - workspace("cuda", torch.bfloat16)
+    assert 128_256 * 4096 * 2 <= more <= 128_256 * 4096 * 2 + (16 << 20)
+    assert workspace("cpu", torch.float32) == workspace("cuda", torch.float32)
 
 
 def test_as_many_heads_stream_as_the_budget_needs_and_none_that_retrieves():

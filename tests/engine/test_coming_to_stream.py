@@ -7,11 +7,12 @@ import torch
 from transformers import AttentionInterface
 
 from lcdoc.engine.attention import register
-from lcdoc.engine.budget import ModelShape, kv_bytes
+from lcdoc.engine.budget import kv_bytes
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.evicting_buffer import EvictingBuffer
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.memory import AllocationFailed
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.reader import Reader
 
 LENGTH, CHUNK = 701, 200

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from lcdoc.config import EVICTION_POLICIES
 from lcdoc.engine.attention import attend_buffer, register
-from lcdoc.engine.budget import ModelShape, kv_bytes
+from lcdoc.engine.budget import kv_bytes
 from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.evicting_buffer import LEDGER_BYTES, EvictingBuffer
 from lcdoc.engine.eviction import POLICIES, RECENT_TOKENS, SINK_TOKENS, Eviction
@@ -16,6 +16,7 @@ from lcdoc.engine.eviction.allocation import choose_kept, spread
 from lcdoc.engine.eviction.demand import SHARES, Demand
 from lcdoc.engine.eviction.evidence import Evidence
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.reader import Reader
 

@@ -9,12 +9,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lcdoc.engine.attention import attend_buffer, register
-from lcdoc.engine.budget import ModelShape, kv_bytes, mark_bytes
+from lcdoc.engine.budget import kv_bytes, mark_bytes
 from lcdoc.engine.buffers import FullBuffer, SinkWindowBuffer
 from lcdoc.engine.extension import Extension, extend_positions
 from lcdoc.engine.grouped_buffer import GroupedBuffer
 from lcdoc.engine.grouping import Grouping
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.reader import Reader
 from lcdoc.engine.rope import Rotation
 from lcdoc.errors import ModelError, UsageError

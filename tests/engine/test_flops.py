@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lcdoc.engine.budget import Limits, ModelShape, ladder
+from lcdoc.engine.budget import Limits, ladder
 from lcdoc.engine.eviction import POLICIES
 from lcdoc.engine.eviction.demand import Demand
 from lcdoc.engine.flops import (
@@ -19,6 +19,7 @@ from lcdoc.engine.flops import (
     window_pairs,
 )
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.rates import LinearRate, Rates
 from lcdoc.engine.seconds import predict_seconds
 from lcdoc.engine.sparse_prefill import SparseRate

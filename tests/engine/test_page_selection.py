@@ -8,10 +8,11 @@ import torch
 
 from lcdoc.engine.attention import attend_buffer
 from lcdoc.engine.attention_trace import AttentionTrace
-from lcdoc.engine.budget import ModelShape, kv_bytes
+from lcdoc.engine.budget import kv_bytes
 from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.cache import KV_BITS
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.page_layout import PAGE_TOKENS, SINK_TOKENS, num_pages
 from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.paged_buffer import PagedBuffer

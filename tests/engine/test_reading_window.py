@@ -7,10 +7,11 @@ import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, LlamaConfig
 
 from lcdoc.engine.attention import attend_buffer, register
-from lcdoc.engine.budget import Limits, ModelShape, kv_bytes, ladder, narrowed_bytes
+from lcdoc.engine.budget import Limits, kv_bytes, ladder, narrowed_bytes
 from lcdoc.engine.buffers import SinkWindowBuffer
 from lcdoc.engine.flops import prefill_flops
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.reader import Reader
 

@@ -8,9 +8,10 @@ from lcdoc.kernels.block_sparse_prefill.naive import RUN_PAGES
 from lcdoc.kernels.pages import Pages
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lcdoc.engine.budget import Limits, ModelShape, ladder
+from lcdoc.engine.budget import Limits, ladder
 from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.page_layout import PAGE_TOKENS, SINK_TOKENS
 from lcdoc.engine.page_selection import PageSelection
 from lcdoc.engine.paged_buffer import PagedBuffer

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.buffers import SinkWindowBuffer
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.reader import Reader

@@ -11,6 +11,7 @@ from transformers import AutoConfig, LlamaForCausalLM
 
 from lcdoc.errors import DoesNotFitError, ModelError
 from lcdoc.models import load_config, load_model, load_tokenizer, resolve
+from lcdoc.models.conversion import converted
 from lcdoc.models.placement import choose_device, choose_dtype
 from lcdoc.models.support import supported_class
 
@@ -224,6 +225,7 @@ print((peak - before) / model.get_memory_footprint())
 
 @pytest.mark.model
 def test_loading_takes_little_more_than_the_weights(cli_env: dict[str, str], tmp_path: Path) -> None:
+    converted(resolve().path, "float32")
     done = subprocess.run(
         [sys.executable, "-c", PEAK],
         cwd=tmp_path,
@@ -233,3 +235,32 @@ def test_loading_takes_little_more_than_the_weights(cli_env: dict[str, str], tmp
         check=False,
     )
     assert float(done.stdout) < 1.2, done.stderr
+
+
+LENGTHS = """
+import sys
+from pathlib import Path
+import psutil
+import torch
+from lcdoc.models import load_model
+from lcdoc.models.files import ModelFiles
+model = load_model(ModelFiles("tiny", Path(sys.argv[1])), device="cpu", dtype="bfloat16", attn_implementation="sdpa")
+taken = []
+with torch.inference_mode():
+    for length in range(20, 170):
+        model(input_ids=torch.zeros(1, length, dtype=torch.long))
+        taken.append(psutil.Process().memory_info().rss)
+print(taken[-1] - taken[20])
+"""
+
+
+def test_texts_of_many_lengths_leave_nothing_behind(cli_env: dict[str, str], tiny_folder: Path) -> None:
+    """A kernel kept for each length and weight would take 1 MB, on processors that multiply bfloat16 themselves."""
+    done = subprocess.run(
+        [sys.executable, "-c", LENGTHS, str(tiny_folder)],
+        env=cli_env,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert int(done.stdout) < 64_000_000, done.stderr

@@ -31,7 +31,7 @@ def test_the_peak_stays_under_a_budget_that_just_fits_and_the_plan_says_how(run_
     assert memory["peak_bytes"] <= memory["budget_bytes"]
     assert abs(memory["predicted_peak_bytes"] - memory["peak_bytes"]) < 0.1 * memory["peak_bytes"]
     # Too little for an exact reading, enough with fewer bits.
-    less = memory["predicted_peak_bytes"] - 45_000_000
+    less = memory["predicted_peak_bytes"] - round(0.6 * memory["kv_bytes"])
     rounded = run_lcdoc("ask", note, QUESTION, "--json", *SHORT, "--budget", f"{less}B")
     assert rounded.returncode == 0, rounded.stderr
     result = json.loads(rounded.stdout)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents import load_document
-from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import DoesNotFitError, ModelError, UsageError
 from lcdoc.evaluate.perplexity import PerplexityTest, Stretches
 from lcdoc.tasks.ask import Reading

@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents import load_document
 from lcdoc.documents.document import Document, Page
-from lcdoc.engine.budget import ModelShape
 from lcdoc.engine.memory import AllocationFailed
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.fusion import part_reader
 from lcdoc.tasks.ask import Reading

@@ -63,7 +63,9 @@ def test_as_many_as_the_budget_has_room_for(run_lcdoc, json_schema, wide: str, b
     """The same summary, within each budget; a row more is taken where there is room for it."""
 
     def run(*budget: str) -> dict:
-        done = run_lcdoc("summarize", book, "--model", wide, "--length", "short", "--json", *budget)
+        done = run_lcdoc(
+            "summarize", book, "--model", wide, "--dtype", "float32", "--length", "short", "--json", *budget
+        )
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         json_schema("summary").validate(summary)

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents import load_document
-from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import load_profile
 from lcdoc.errors import DoesNotFitError
 from lcdoc.tasks.ask import Reading

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape, Rung
+from lcdoc.engine.budget import Rung
 from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.profiles import HeadProfile, load_profile, shipped_profiles
 from lcdoc.errors import UsageError
 from lcdoc.tasks.plan import list_rungs

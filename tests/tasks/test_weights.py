@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig
 
 from lcdoc.config import ReadSettings
-from lcdoc.engine.budget import ModelShape
+from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import DoesNotFitError, UsageError
 from lcdoc.models import layer_bytes, weights_bytes
 from lcdoc.tasks.plan import Plan, list_rungs, make_plan
