@@ -17,6 +17,7 @@ from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.errors import LcdocError
 from lcdoc.evaluate.modes import STOCK
+from lcdoc.models import loaded_bytes
 from lcdoc.tasks.progress import Observer, Progress, silent
 
 
@@ -83,16 +84,17 @@ def measure(subject: Subject, settings: ReadSettings, mode: str, length: int) ->
     from lcdoc.engine.sampling import Sampler
     from lcdoc.evaluate.modes import open_reader
 
-    model = subject.load("model" if mode == STOCK else settings.weights)
+    stock = mode == STOCK
+    model = subject.load("model" if stock else settings.weights, packed=not stock)
     meter = MemoryMeter(model.device)
-    loaded_bytes, load_peak_bytes = meter.now_bytes(), meter.peak_bytes()
+    at_first_bytes, load_peak_bytes = meter.now_bytes(), meter.peak_bytes()
     reader = open_reader(model, mode, replace(settings, weights="model"), length + DECODE_TOKENS)
     reader.read(random_ids(model, length))
     for _ in reader.decode(Sampler(), (), DECODE_TOKENS):
         pass
     return Peak(
-        weights_bytes=sum(weight.nbytes for weight in model.parameters()),
-        loaded_bytes=loaded_bytes,
+        weights_bytes=loaded_bytes(model),
+        loaded_bytes=at_first_bytes,
         load_peak_bytes=load_peak_bytes,
         peak_bytes=meter.peak_bytes(),
         kv_bytes=reader.cache.nbytes,

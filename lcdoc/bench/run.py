@@ -57,8 +57,8 @@ class Bench:
         if self.what == "memory":
             return compare_memory(self._subject, self._settings, self._turns, observer)
         compare = {"prefill": compare_prefill, "decode": compare_decode}[self.what]
-        stock, weights = self._subject.load(), self._settings.weights
-        model = stock if weights == "model" else self._subject.load(weights)
+        stock, weights = self._subject.load(packed=False), self._settings.weights
+        model = self._subject.load(weights) if weights != "model" or self._subject.packs else stock
         # What is read with is said by the model; each mode says how.
         settings = replace(self._settings, weights="model")
         return compare(model, settings, self._turns, observer, stock=stock)

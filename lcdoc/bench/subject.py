@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lcdoc.engine.attention import register
+from lcdoc.engine.packed_linear import pack_linears, packs
 from lcdoc.errors import ModelError, UsageError
 from lcdoc.models import ModelFiles, load_model, resolve
 from lcdoc.models.importing import import_transformers
@@ -88,22 +89,33 @@ class Subject:
     def name(self) -> str:
         return self.files.name if self.files else f"random weights, {self.shape or self.model_config}"
 
-    def load(self, weights: str = "model") -> Any:
+    @property
+    def packs(self) -> bool:
+        """Whether lcdoc lays weights out anew, so that stock transformers must have a model of its own."""
+        device = choose_device(self.device)
+        return packs(device, choose_dtype(self.dtype, device))
+
+    def load(self, weights: str = "model", *, packed: bool = True) -> Any:
         """The model, in eval mode on its device, attending with lcdoc's attention. weights: how its linear layers are
-        stored."""
+        stored. packed: whether they may be laid out for a CPU's products."""
         if self.files:
             return load_model(
                 self.files,
                 device=self.device,
                 dtype=self.dtype,
                 weights=weights,
+                packed=packed,
                 attn_implementation=register(),
             )
         model = self._random_model()
         from lcdoc.models.rounding import replace_linears
 
         weights = stored_weights(weights, model.dtype)
-        return model if weights == "model" else replace_linears(model, weights)
+        if weights != "model":
+            model = replace_linears(model, weights)
+        if packed and self.packs:
+            pack_linears(model)
+        return model
 
     def _random_model(self) -> Any:
         import_transformers()

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from lcdoc.engine.packed_linear import packs
+
 # Code for the shapes that 16-bit weights are multiplied with on a CPU; few are kept.
 KERNEL_BYTES = 8 << 20
 
@@ -14,7 +16,7 @@ class ModelShape:
     """What decides a model's memory. windows: each layer's own sliding window in tokens, or None. layer_bytes: of one
     layer's weights where layers can be kept off the device, else 0. scratch_bytes: what products take besides,
     measured with torch 2.13: on a CPU in 16 bits code for each shape, and the output layer's weight once more, which is
-    laid out anew each time."""
+    laid out anew: where layers are packed once for all, and only if it is the embedding's too, else each time."""
 
     num_heads: int
     num_kv_heads: int
@@ -42,7 +44,8 @@ class ModelShape:
         text = config.get_text_config()
         scratch_bytes = 0
         if device is not None and device.type == "cpu" and dtype.itemsize == 2:
-            scratch_bytes = KERNEL_BYTES + text.vocab_size * text.hidden_size * dtype.itemsize
+            again = getattr(config, "tie_word_embeddings", True) or not packs(device, dtype)
+            scratch_bytes = KERNEL_BYTES + again * text.vocab_size * text.hidden_size * dtype.itemsize
         return cls(
             num_heads=text.num_attention_heads,
             num_kv_heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,

@@ -11,6 +11,7 @@ from torch.nn.functional import linear, silu
 from lcdoc.engine.buffers import FullBuffer
 from lcdoc.engine.fetching import FetchRate, measure_fetching
 from lcdoc.engine.layer_step import measure_layer_step_s
+from lcdoc.engine.packed_linear import PackedLinear, packs
 from lcdoc.engine.page_rate import measure_pages
 from lcdoc.engine.paged_buffer import PagedBuffer
 from lcdoc.engine.sparse_prefill import SparseRate
@@ -93,7 +94,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     }
     weight = randn(4096, STREAMED_BYTES // dtype.itemsize // 4096)
     token = randn(1, weight.shape[1])
-    streamed_s = measure_s(device, lambda: linear(token, weight))
+    streamed_s = _streamed_s(device, token, weight)
     step_s = measure_layer_step_s(device, dtype)
     return Rates(
         linear=undisturbed(
@@ -108,6 +109,14 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         sparse=sparse,
         pages_from_tokens=measure_pages(device, query[:, :, :1], keys, values, scale),
     )
+
+
+def _streamed_s(device: torch.device, token: torch.Tensor, weight: torch.Tensor) -> float:
+    """For one token through that weight, laid out as the model's are."""
+    if not packs(device, weight.dtype):
+        return measure_s(device, lambda: linear(token, weight))
+    packed = PackedLinear(weight)
+    return measure_s(device, lambda: packed(token))
 
 
 def undisturbed(measured: Sequence[LinearRate]) -> tuple[LinearRate, ...]:

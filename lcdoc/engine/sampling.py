@@ -13,7 +13,7 @@ class Sampler:
     def __call__(self, logits: torch.Tensor) -> int:
         """logits: [vocab]. Returns a token id."""
         if self.temperature == 0:
-            return int(logits.argmax())
+            return int(logits.max(dim=0).indices)  # on CPUs quicker than argmax in 16 bits
         scaled = logits.float().cpu() / self.temperature
         probabilities, token_ids = torch.softmax(scaled, dim=-1).sort(descending=True)
         before = probabilities.cumsum(-1) - probabilities  # mass of all likelier tokens

@@ -69,18 +69,21 @@ def load_model(
     dtype: str = "auto",
     weights: str = "model",
     offloaded_layers: int = 0,
+    packed: bool = False,
     attn_implementation: str,
 ) -> "PreTrainedModel":
     """The model on its device, ready to read: in eval mode, without gradients.
 
     weights: "model" as it computes, or "bf16", "int8", "int4": what its linear layers are rounded to as they are
     loaded. offloaded_layers: how many of the last decoder layers stay off the device and are streamed through it.
+    packed: whether the others may be laid out for a CPU's products, with the same results; they can't be trained then.
     attn_implementation: the name of a registered attention function. Raises ModelError for models that
     lcdoc can't read with and for damaged weights, DoesNotFitError where they exceed the GPU.
     """
     config = load_config(files)
     from torch import OutOfMemoryError
 
+    from lcdoc.engine.packed_linear import pack_linears, packs
     from lcdoc.models.heap import keep_few_kernels, large_blocks_apart
     from lcdoc.models.offloading import device_map
     from lcdoc.models.placement import choose_device, choose_dtype, dtype_name, stored_weights
@@ -91,6 +94,7 @@ def load_model(
     placed = choose_device(device)
     number_format = choose_dtype(dtype, placed)
     weights = stored_weights(weights, number_format)
+    packed = packed and packs(placed, number_format)
     folder = _folder(files, dtype_name(number_format))
     with quiet_transformers(f"{files.name}: the weights can't be loaded"), large_blocks_apart():
         options = _rounding(config, weights, files)
@@ -102,7 +106,7 @@ def load_model(
             scratch = TemporaryDirectory(prefix="lcdoc-weights-")
             options["offload_folder"] = scratch.name
         if placed.type == "cpu" and not is_rounded(config):
-            options |= _converted_apart(folder, number_format, weights)
+            options |= _tensors_apart(folder, number_format, weights, packed)
         try:
             loaded: Any = model_class.from_pretrained(
                 None if "state_dict" in options else folder,
@@ -119,11 +123,13 @@ def load_model(
             raise DoesNotFitError(
                 f"the weights of {files.name} do not fit {placed}; take a smaller model or --device cpu"
             ) from error
-    model, report = loaded
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ModelError(f"{files.name}: the weights lack {len(missing)} tensors, {missing[0]} the first")
-    ready: PreTrainedModel = model.eval().requires_grad_(False)
+        model, report = loaded
+        ready: PreTrainedModel = model.eval().requires_grad_(False)
+        if report["missing_keys"]:
+            missing = sorted(report["missing_keys"])
+            raise ModelError(f"{files.name}: the weights lack {len(missing)} tensors, {missing[0]} the first")
+        if packed:
+            pack_linears(ready)
     if scratch is not None:
         finalize(ready, scratch.cleanup)
     return ready
@@ -147,14 +153,15 @@ def _rounding(config: "PretrainedConfig", weights: str, files: ModelFiles) -> di
     return {"quantization_config": RoundingConfig(weights, GgufLevels(files.path, head_dim))}
 
 
-def _converted_apart(folder: Path, dtype: "torch.dtype", weights: str) -> dict[str, Any]:
-    """Where the files hold other numbers than the model will: their tensors, to be read one at a time."""
+def _tensors_apart(folder: Path, dtype: "torch.dtype", weights: str, packed: bool) -> dict[str, Any]:
+    """Where the files hold other numbers than the model will, or in another order: their tensors, to be read one at a
+    time."""
     from transformers import GenerationConfig
 
     from lcdoc.models.stored_tensors import stored_tensors
 
     stored = stored_tensors(folder)
-    if weights == "model" and all(tensor.dtype == dtype for tensor in stored.values()):
+    if weights == "model" and not packed and all(tensor.dtype == dtype for tensor in stored.values()):
         return {}
     if not (folder / "generation_config.json").is_file():
         return {"state_dict": stored}

@@ -101,6 +101,7 @@ class Host:
                     dtype=self.dtype_name,
                     weights=form[0],
                     offloaded_layers=offloaded_layers,
+                    packed=True,
                     attn_implementation=register(),
                 )
             )

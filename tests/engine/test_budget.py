@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 
+from lcdoc.engine import model_shape
 from lcdoc.engine.attention import register
 from lcdoc.engine.budget import MIN_CHUNK_TOKENS, Limits, kv_bytes, ladder, mark_bytes, workspace_bytes
 from lcdoc.engine.eviction import POLICIES, Eviction
 from lcdoc.engine.heads import HeadSplit
-from lcdoc.engine.model_shape import ModelShape
+from lcdoc.engine.model_shape import KERNEL_BYTES, ModelShape
 from lcdoc.engine.profiles import HeadProfile
 from lcdoc.engine.reader import Reader
 from lcdoc.models import num_parameters
@@ -46,13 +47,20 @@ def test_llama_3_8b_at_a_million_tokens_by_hand():
     assert kv_bytes(shape, HeadSplit.exact(), tokens, "int4") == 32 * 8 * (pages * page + 2 * 128 * 2 * 256)
 
 
-def test_a_cpu_in_16_bits_takes_the_output_layer_once_more():
+@pytest.mark.parametrize(("tied", "packs", "times"), [(False, False, 1), (False, True, 0), (True, True, 1)])
+def test_a_cpu_in_16_bits_takes_the_output_layer_once_more(
+    monkeypatch: pytest.MonkeyPatch, tied: bool, packs: bool, times: int
+):
+    """Packed layers are laid out once, and only a weight that the embedding shares is there twice."""
+
     def workspace(device: str, dtype: torch.dtype) -> int:
-        shape = ModelShape.from_config(LLAMA_3_8B, 0, dtype, device=torch.device(device))
+        shape = ModelShape.from_config(config, 0, dtype, device=torch.device(device))
         return workspace_bytes(shape, 512)
 
+    monkeypatch.setattr(model_shape, "packs", lambda device, dtype: packs)
+    config = LlamaConfig(**LLAMA_3_8B.to_dict() | {"tie_word_embeddings": tied})
     more = workspace("cpu", torch.bfloat16) - workspace("cuda", torch.bfloat16)
-    assert 128_256 * 4096 * 2 <= more <= 128_256 * 4096 * 2 + (16 << 20)
+    assert more == times * 128_256 * 4096 * 2 + KERNEL_BYTES
     assert workspace("cpu", torch.float32) == workspace("cuda", torch.float32)
 
 

@@ -209,13 +209,14 @@ def test_on_a_gpu(tiny_folder: Path) -> None:
 
 
 PEAK = """
+import sys
 import psutil
 from lcdoc.engine.memory import peak_rss_bytes
 from lcdoc.models import load_model, load_tokenizer, resolve
 files = resolve()
 load_tokenizer(files)
 before = psutil.Process().memory_info().rss
-model = load_model(files, device="cpu", dtype="float32", attn_implementation="sdpa")
+model = load_model(files, device="cpu", dtype=sys.argv[1], packed=True, attn_implementation="sdpa")
 for parameter in model.parameters():
     parameter.sum()
 peak = peak_rss_bytes()
@@ -224,10 +225,13 @@ print((peak - before) / model.get_memory_footprint())
 
 
 @pytest.mark.model
-def test_loading_takes_little_more_than_the_weights(cli_env: dict[str, str], tmp_path: Path) -> None:
-    converted(resolve().path, "float32")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_loading_takes_little_more_than_the_weights(
+    cli_env: dict[str, str], tmp_path: Path, dtype: str
+) -> None:
+    converted(resolve().path, dtype)
     done = subprocess.run(
-        [sys.executable, "-c", PEAK],
+        [sys.executable, "-c", PEAK, dtype],
         cwd=tmp_path,
         env=cli_env,
         capture_output=True,
@@ -244,7 +248,9 @@ import psutil
 import torch
 from lcdoc.models import load_model
 from lcdoc.models.files import ModelFiles
-model = load_model(ModelFiles("tiny", Path(sys.argv[1])), device="cpu", dtype="bfloat16", attn_implementation="sdpa")
+packed = sys.argv[2] == "packed"
+options = {"device": "cpu", "dtype": "bfloat16", "packed": packed, "attn_implementation": "sdpa"}
+model = load_model(ModelFiles("tiny", Path(sys.argv[1])), **options)
 taken = []
 with torch.inference_mode():
     for length in range(20, 170):
@@ -254,10 +260,13 @@ print(taken[-1] - taken[20])
 """
 
 
-def test_texts_of_many_lengths_leave_nothing_behind(cli_env: dict[str, str], tiny_folder: Path) -> None:
+@pytest.mark.parametrize("form", ["packed", "plain"])
+def test_texts_of_many_lengths_leave_nothing_behind(
+    cli_env: dict[str, str], tiny_folder: Path, form: str
+) -> None:
     """A kernel kept for each length and weight would take 1 MB, on processors that multiply bfloat16 themselves."""
     done = subprocess.run(
-        [sys.executable, "-c", LENGTHS, str(tiny_folder)],
+        [sys.executable, "-c", LENGTHS, str(tiny_folder), form],
         env=cli_env,
         capture_output=True,
         encoding="utf-8",

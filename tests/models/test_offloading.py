@@ -47,16 +47,18 @@ def test_offloaded_layers_compute_the_same(
     folder = saved(tmp_path / "model", model_type=model_type)
     resident = load(folder, dtype=dtype)
     streamed = load(folder, dtype=dtype, offloaded_layers=offloaded)
+    packed = load(folder, dtype=dtype, offloaded_layers=offloaded, packed=True)
     token_ids = torch.arange(3, 40)[None]
     with torch.inference_mode():
         assert torch.equal(streamed(token_ids).logits, resident(token_ids).logits)
+        assert torch.equal(packed(token_ids).logits, resident(token_ids).logits)
     config = AutoConfig.from_pretrained(folder)
     away = sum(weight.nbytes for weight in streamed.parameters() if weight.is_meta)
     assert away == offloaded * layer_bytes(config, getattr(torch, dtype))
     assert loaded_bytes(streamed) == weights_bytes(config, getattr(torch, dtype))
     assert streamed.device.type == "cpu"
     assert list(tmp_path.glob("lcdoc-weights-*"))
-    del streamed
+    del streamed, packed
     gc.collect()
     assert not list(tmp_path.glob("lcdoc-weights-*"))
 
