@@ -13,8 +13,9 @@ STARTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 # How much longer than the seeds' greatest factor one may grow, as in the paper (section 3.2).
 HEADROOM = 1.25
 MOST_ATTENTION = 1.5
-# Of one mutation: the spread of the logarithms, and how often what is no factor changes too.
-FACTOR_SPREAD, ATTENTION_SPREAD, OTHERS_SHARE = 0.25, 0.05, 0.3
+# Of one mutation: the spread of the logarithms, how often the factors stay, and how often each of the others changes.
+FACTOR_SPREAD, ATTENTION_SPREAD = 0.25, 0.05
+ALIKE_SHARE, ATTENTION_SHARE, START_SHARE = 0.3, 0.6, 0.3
 DECIMALS = 6
 
 
@@ -66,16 +67,15 @@ def most_factor(seeds: tuple[Rescale, ...]) -> float:
 
 
 def mutate(parent: Rescale, source: Random, most: float) -> Rescale:
-    """Some neighbouring angles faster or slower together; sometimes the attention factor and the start, too."""
-    first, last = sorted(source.randrange(len(parent.factors)) for _ in range(2))
-    times = math.exp(source.gauss(0, FACTOR_SPREAD))
-    factors = [
-        factor * times if first <= pair <= last else factor for pair, factor in enumerate(parent.factors)
-    ]
-    attention, start = parent.attention_factor, parent.start_tokens
-    if source.random() < OTHERS_SHARE:
+    """Some neighbouring angles faster or slower together, the attention factor and the start, or all of them."""
+    factors, attention, start = list(parent.factors), parent.attention_factor, parent.start_tokens
+    if source.random() >= ALIKE_SHARE:
+        first, last = sorted(source.randrange(len(factors)) for _ in range(2))
+        times = math.exp(source.gauss(0, FACTOR_SPREAD))
+        factors = [factor * times if first <= pair <= last else factor for pair, factor in enumerate(factors)]
+    if source.random() < ATTENTION_SHARE:
         attention *= math.exp(source.gauss(0, ATTENTION_SPREAD))
-    if source.random() < OTHERS_SHARE:
+    if source.random() < START_SHARE:
         beside = STARTS.index(start) + source.choice((-1, 1))
         start = STARTS[min(max(beside, 0), len(STARTS) - 1)]
     return rescale(factors, attention, start, most)

@@ -36,7 +36,8 @@ DECIMALS = 4
 @dataclass(frozen=True)
 class Goal:
     """What is searched for, and on what. length_tokens: the length, None for twice the model's window. evaluations: how
-    many candidates are scored, the seeds among them. text_tokens: read for each of them, spread over the length.
+    many candidates are scored, the seeds among them. text_tokens: read for each of them, spread over the length; None
+    for half of it, since a shorter text ranks them in another order than the whole one.
     held_out_tokens: read for the comparison at the end, None for the whole length. tail_weight: of the last tokens'
     negative log likelihood beside the needles'. book: a shipped one or a file of text.
 
@@ -44,7 +45,7 @@ class Goal:
 
     length_tokens: int | None = None
     evaluations: int = 64
-    text_tokens: int = 2048
+    text_tokens: int | None = None
     held_out_tokens: int | None = None
     needles: int = 10
     tail_weight: float = 1.0
@@ -92,7 +93,8 @@ class Search:
         tokenizer = self._host.tokenizer
         self._book = Haystack.open(goal.book, tokenizer)
         self._other = Haystack.open(next(book for book in BOOKS if book != goal.book), tokenizer)
-        self.exam = self._exam(self._book, goal.text_tokens, goal.needles, goal.seed)
+        text_tokens = goal.text_tokens or self.length_tokens // 2
+        self.exam = self._exam(self._book, text_tokens, goal.needles, goal.seed)
         held_out_tokens = goal.held_out_tokens or self.length_tokens
         self.held_out_exam = self._exam(self._other, held_out_tokens, NUM_PLANTED, goal.seed + 1)
         self.trials = Trials()

@@ -26,7 +26,10 @@ Length = Annotated[
 ]
 Evaluations = Annotated[int, typer.Option(metavar="N", help="Candidates to score, the three seeds included.")]
 TextTokens = Annotated[
-    int, typer.Option(metavar="N", help="Tokens read for each score, spread over the length.")
+    int | None,
+    typer.Option(
+        metavar="N", help="Tokens read for each score, spread over the length; by default half of it."
+    ),
 ]
 HeldOutTokens = Annotated[
     int | None,
@@ -62,7 +65,7 @@ def extend_command(
     model: ModelName = None,
     length: Length = None,
     evaluations: Evaluations = 64,
-    text_tokens: TextTokens = 2048,
+    text_tokens: TextTokens = None,
     held_out_tokens: HeldOutTokens = None,
     needles: Needles = 10,
     tail_weight: TailWeight = 1.0,

@@ -22,7 +22,7 @@ from lcdoc.tasks.own_profile import user_profile_path
 WINDOW, LENGTH, HEAD_DIM, THETA = 512, 1024, 8, 10_000.0
 SMALL = (
     *("--length", "1024", "--text-tokens", "960", "--held-out-tokens", "960", "--needles", "2"),
-    *("--evaluations", "7"),
+    *("--evaluations", "9"),
 )
 NTK = [4 ** (2 * pair / (HEAD_DIM - 2)) for pair in range(HEAD_DIM // 2)]
 GOAL = [1.0, 1.2, 2.0, 3.0]
@@ -135,13 +135,13 @@ def test_stopped_it_ends_with_the_same_factors(cli_env, call_lcdoc, tiny_beyond,
         said = []
         for line in process.stderr:
             said.append(line)
-            if line.startswith("4 of 7"):
+            if line.startswith("4 of 9"):
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 130 and "goes on from the last evaluation" in said[-1], said
     assert len(json.loads((tmp_path / "own.yaml.extend.partial").read_text())["candidates"]) >= 4
     again = call_lcdoc(*words, "--json", "stopped.json", "--plot", "curve.png")
     assert again.returncode == 0, again.stderr
-    assert "4 of 7" not in again.stderr and "7 of 7: score" in again.stderr and "0:00 left" in again.stderr
+    assert "4 of 9" not in again.stderr and "9 of 9: score" in again.stderr and "0:00 left" in again.stderr
     assert not (tmp_path / "own.yaml.extend.partial").exists()
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "own.yaml").unlink(missing_ok=True)
