@@ -5,9 +5,10 @@ import torch
 # Queries that PyTorch's kernel for CPUs takes together where there are few of them.
 QUERY_BLOCK = 32
 
-# Blocks for each core, so that all end at about the same time, and the fewest keys that are worth a block.
+# Blocks for each core, so that all end at about the same time, and the fewest keys that are worth a block, by the bytes
+# of a number: in 16 bits PyTorch's kernel is quicker, and joining blocks as slow.
 BLOCKS_EACH = 4
-LEAST_RUN_TOKENS = 512
+LEAST_RUN_TOKENS = {4: 512, 2: 1024}
 
 
 def supports(query: torch.Tensor, values: torch.Tensor, softcap: float | None) -> bool:
@@ -42,17 +43,16 @@ def attend(
 
 def _num_runs(query: torch.Tensor, keys: torch.Tensor) -> int:
     """Into how many runs a sequence's keys are cut so that every core has its share: PyTorch's kernel gives a core
-    whole blocks of a head's queries, of which few queries make fewer than there are cores. In 16 bits rounding each
-    run's output would cost too much."""
+    whole blocks of a head's queries, of which few queries make fewer than there are cores."""
     threads = torch.get_num_threads()
     blocks = keys.shape[1] * -(-query.shape[2] // QUERY_BLOCK)
-    alone = len(keys) == 1 and keys.device.type == "cpu" and keys.dtype == torch.float32
+    alone = len(keys) == 1 and keys.device.type == "cpu"
     if not alone or threads == 1 or blocks >= BLOCKS_EACH * threads:
         return 1
     num_runs = -(-BLOCKS_EACH * threads // blocks)
     while num_runs * blocks % threads:
         num_runs += 1
-    return min(num_runs, keys.shape[2] // LEAST_RUN_TOKENS)
+    return min(num_runs, keys.shape[2] // LEAST_RUN_TOKENS[keys.dtype.itemsize])
 
 
 def _attend_runs(
@@ -71,7 +71,7 @@ def _attend_runs(
     weights = torch.exp(lses - most)
     total = weights.sum(dim=1, keepdim=True)
     output = (outputs * (weights / total).unsqueeze(-1)).sum(dim=1)
-    return output[None], (most + total.log()).transpose(0, 1)
+    return output[None].to(query.dtype), (most + total.log()).transpose(0, 1)
 
 
 def _flash(

@@ -90,12 +90,19 @@ def test_merged_parts_equal_attention_over_all_keys(cuts, dtype):
 
 
 @pytest.mark.parametrize("threads", [2, 3, 16])
+@pytest.mark.parametrize(
+    ("dtype", "num_keys", "least"), [(torch.float32, 701, 8), (torch.bfloat16, 6003, 1024)]
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s))
-def test_keys_cut_into_runs_for_several_cores(monkeypatch, shape, threads):
+def test_keys_cut_into_runs_for_several_cores(monkeypatch, shape, dtype, num_keys, least, threads):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(fused, "LEAST_RUN_TOKENS", 8)
-    query, keys, values = make(*shape, 701, torch.float32)
+    monkeypatch.setattr(fused, "LEAST_RUN_TOKENS", {dtype.itemsize: least})
+    query, keys, values = make(*shape, num_keys, dtype)
+    packed = query.reshape(1, keys.shape[1], -1, query.shape[-1])
+    blocks = keys.shape[1] * -(-packed.shape[2] // fused.QUERY_BLOCK)
+    assert (fused._num_runs(packed, keys) > 1) == (blocks < fused.BLOCKS_EACH * threads)
     output, lse = attend(query, keys, values, scale=0.125)
+    assert output.dtype == dtype
     assert_as_close_as_pytorch(output, query, keys, values, causal=False)
     torch.testing.assert_close(lse, naive.attend(query, keys, values, scale=0.125)[1], atol=1e-5, rtol=1e-5)
 
@@ -113,7 +120,8 @@ def test_every_core_has_as_many_runs(monkeypatch, shape, threads):
     else:
         assert blocks % threads == 0 and blocks >= fused.BLOCKS_EACH * threads
     assert fused._num_runs(query, keys[:, :, :900]) <= 1
-    assert fused._num_runs(query.bfloat16(), keys.bfloat16()) == 1
+    assert fused._num_runs(query.bfloat16(), keys.bfloat16()) == num_runs
+    assert fused._num_runs(query.bfloat16(), keys[:, :, :1900].bfloat16()) <= 1
 
 
 @pytest.mark.gpu
