@@ -5,9 +5,9 @@ import torch
 # Queries that PyTorch's kernel for CPUs takes together where there are few of them.
 QUERY_BLOCK = 32
 
-# Blocks for each core, so that all end at about the same time, and the fewest keys that are worth a block, by the bytes
-# of a number: in 16 bits PyTorch's kernel is quicker, and joining blocks as slow.
-BLOCKS_EACH = 4
+# By the bytes of a number: blocks for each core, so that all end at about the same time, and the fewest keys that are
+# worth a block. In 16 bits PyTorch's kernel is quicker and joining blocks as slow: it pays where cores would be idle.
+BLOCKS_EACH = {4: 4, 2: 1}
 LEAST_RUN_TOKENS = {4: 512, 2: 1024}
 
 
@@ -44,15 +44,16 @@ def attend(
 def _num_runs(query: torch.Tensor, keys: torch.Tensor) -> int:
     """Into how many runs a sequence's keys are cut so that every core has its share: PyTorch's kernel gives a core
     whole blocks of a head's queries, of which few queries make fewer than there are cores."""
-    threads = torch.get_num_threads()
+    threads, itemsize = torch.get_num_threads(), keys.dtype.itemsize
     blocks = keys.shape[1] * -(-query.shape[2] // QUERY_BLOCK)
     alone = len(keys) == 1 and keys.device.type == "cpu"
-    if not alone or threads == 1 or blocks >= BLOCKS_EACH * threads:
+    needed = BLOCKS_EACH[itemsize] * threads
+    if not alone or threads == 1 or blocks >= needed:
         return 1
-    num_runs = -(-BLOCKS_EACH * threads // blocks)
+    num_runs = -(-needed // blocks)
     while num_runs * blocks % threads:
         num_runs += 1
-    return min(num_runs, keys.shape[2] // LEAST_RUN_TOKENS[keys.dtype.itemsize])
+    return min(num_runs, keys.shape[2] // LEAST_RUN_TOKENS[itemsize])
 
 
 def _attend_runs(

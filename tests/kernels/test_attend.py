@@ -100,7 +100,7 @@ def test_keys_cut_into_runs_for_several_cores(monkeypatch, shape, dtype, num_key
     query, keys, values = make(*shape, num_keys, dtype)
     packed = query.reshape(1, keys.shape[1], -1, query.shape[-1])
     blocks = keys.shape[1] * -(-packed.shape[2] // fused.QUERY_BLOCK)
-    assert (fused._num_runs(packed, keys) > 1) == (blocks < fused.BLOCKS_EACH * threads)
+    assert (fused._num_runs(packed, keys) > 1) == (blocks < fused.BLOCKS_EACH[dtype.itemsize] * threads)
     output, lse = attend(query, keys, values, scale=0.125)
     assert output.dtype == dtype
     assert_as_close_as_pytorch(output, query, keys, values, causal=False)
@@ -109,19 +109,20 @@ def test_keys_cut_into_runs_for_several_cores(monkeypatch, shape, dtype, num_key
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])
 @pytest.mark.parametrize("shape", [(1, 3), (1, 1), (1, 8), (40, 2), (3000, 3)], ids="Q{0[0]}-KV{0[1]}".format)
-def test_every_core_has_as_many_runs(monkeypatch, shape, threads):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_every_core_has_as_many_runs(monkeypatch, shape, dtype, threads):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     num_rows, kv_heads = shape
-    query, keys = torch.empty(1, kv_heads, num_rows, 64), torch.empty(1, kv_heads, 65_536, 64)
+    query = torch.empty(1, kv_heads, num_rows, 64, dtype=dtype)
+    keys = torch.empty(1, kv_heads, 65_536, 64, dtype=dtype)
     num_runs = fused._num_runs(query, keys)
-    blocks = num_runs * kv_heads * -(-num_rows // fused.QUERY_BLOCK)
-    if threads == 1 or num_rows == 3000:
+    blocks, needed = kv_heads * -(-num_rows // fused.QUERY_BLOCK), fused.BLOCKS_EACH[dtype.itemsize] * threads
+    if threads == 1 or blocks >= needed:
         assert num_runs == 1
     else:
-        assert blocks % threads == 0 and blocks >= fused.BLOCKS_EACH * threads
-    assert fused._num_runs(query, keys[:, :, :900]) <= 1
-    assert fused._num_runs(query.bfloat16(), keys.bfloat16()) == num_runs
-    assert fused._num_runs(query.bfloat16(), keys[:, :, :1900].bfloat16()) <= 1
+        assert num_runs * blocks % threads == 0 and num_runs * blocks >= needed
+    few_tokens = 2 * fused.LEAST_RUN_TOKENS[dtype.itemsize] - 100
+    assert fused._num_runs(query, keys[:, :, :few_tokens]) <= 1
 
 
 @pytest.mark.gpu
