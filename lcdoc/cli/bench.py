@@ -1,6 +1,7 @@
 """`lcdoc bench prefill|decode|memory`: speed and memory, measured beside stock transformers."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,9 @@ import typer
 
 from lcdoc.cli import options
 from lcdoc.cli.display import open_display
-from lcdoc.cli.exits import INTERRUPTED, interruptible
+from lcdoc.cli.exits import INTERRUPTED
 from lcdoc.cli.measures import bytes_text
+from lcdoc.cli.measuring import measure_all
 from lcdoc.cli.reading import weighed_reading
 from lcdoc.cli.tables import print_table, split_names, split_numbers
 from lcdoc.config import ReadSettings, Settings
@@ -65,29 +67,15 @@ def bench_command(what: str) -> Callable[..., int]:
         display = open_display(settings.appearance)
         from lcdoc.bench.run import Bench
         from lcdoc.bench.turns import Turns
-        from lcdoc.evaluate.report import write_report
 
         read = settings.read
         subject = subject_of(read, model, shape, model_config)
         turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
-        comparisons: list[Comparison] = []
-        try:
-            with interruptible():
-                bench = Bench(what, subject, read, turns)
-                if json is not None:
-                    write_report(json, bench.report())  # a file that can't be written costs no measuring
-                for comparison in bench.run(display):
-                    comparisons.append(comparison)
-                    display.say(_line(what, comparison))
-                    if json is not None:
-                        write_report(json, bench.report())
-        except KeyboardInterrupt:
-            display.clear()
-            display.say(f"interrupted after {len(comparisons)} of {len(turns.lengths)} lengths")
+        bench = Bench(what, subject, read, turns)
+        lengths_done = f"{{}} of {len(turns.lengths)} lengths".format
+        if not measure_all(bench, bench.run(display), partial(_line, what), lengths_done, json, display):
             return INTERRUPTED
-        finally:
-            display.clear()
-        rows = [row for comparison in comparisons for row in _rows(what, comparison)]
+        rows = [row for comparison in bench.comparisons for row in _rows(what, comparison)]
         print_table(what, ["tokens, mode", "median", "least", "most", "stock took"], rows)
         return 0
 

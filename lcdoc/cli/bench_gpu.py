@@ -8,8 +8,9 @@ import typer
 from lcdoc.cli import options
 from lcdoc.cli.bench import ResultFile
 from lcdoc.cli.display import open_display
-from lcdoc.cli.exits import INTERRUPTED, interruptible
+from lcdoc.cli.exits import INTERRUPTED
 from lcdoc.cli.measures import bytes_text
+from lcdoc.cli.measuring import measure_all
 from lcdoc.cli.tables import print_table
 
 Shape = Annotated[str, typer.Option(help="Random weights of this shape.")]
@@ -31,25 +32,14 @@ def bench_gpu_command(
     settings = options.settings_of(quiet=quiet, no_color=no_color, device=device, dtype=dtype)
     display = open_display(settings.appearance)
     from lcdoc.bench.gpu import GpuBench
-    from lcdoc.evaluate.report import write_report
 
     bench = GpuBench(shape, deadline, settings.read.device, settings.read.dtype)
-    try:
-        with interruptible():
-            if json is not None:
-                write_report(json, bench.report())  # a file that can't be written costs no measuring
-            for result in bench.run():
-                display.say(f"{result['item']}: {_said(result)}")
-                if json is not None:
-                    write_report(json, bench.report())
-            if json is not None:
-                write_report(json, bench.report())  # complete
-    except KeyboardInterrupt:
-        display.clear()
-        display.say(f"interrupted after {len(bench.results)} measurements")
+
+    def line(result: Mapping[str, Any]) -> str:
+        return f"{result['item']}: {_said(result)}"
+
+    if not measure_all(bench, bench.run(), line, "{} measurements".format, json, display):
         return INTERRUPTED
-    finally:
-        display.clear()
     rows = [[result["item"], result["status"], _said(result)] for result in bench.results]
     print_table("gpu", ["item", "", "found"], rows)
     return 0

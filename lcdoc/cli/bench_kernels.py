@@ -8,7 +8,8 @@ import typer
 from lcdoc.cli import options
 from lcdoc.cli.bench import ResultFile
 from lcdoc.cli.display import open_display
-from lcdoc.cli.exits import INTERRUPTED, interruptible
+from lcdoc.cli.exits import INTERRUPTED
+from lcdoc.cli.measuring import measure_all
 from lcdoc.cli.tables import print_table, split_numbers
 
 if TYPE_CHECKING:
@@ -35,34 +36,23 @@ def bench_kernels_command(
     settings = options.settings_of(quiet=quiet, no_color=no_color, device=device, dtype=dtype)
     display = open_display(settings.appearance)
     from lcdoc.bench.kernels import KernelBench
-    from lcdoc.evaluate.report import write_report
 
     read = settings.read
     bench = KernelBench(
         shape, split_numbers(lengths, "--lengths"), repeats, chunk_tokens, read.device, read.dtype
     )
-    try:
-        with interruptible():
-            if json is not None:
-                write_report(json, bench.report())  # a file that can't be written costs no measuring
-            for times in bench.run():
-                display.say(
-                    f"{times.length_tokens:,} tokens: {times.operation} {median(times.samples_s) * 1000:.2f} ms "
-                    f"({times.reference} took {times.reference_to_own:.2f} times as much)"
-                )
-                if json is not None:
-                    write_report(json, bench.report())
-            if json is not None:
-                write_report(json, bench.report())  # complete
-    except KeyboardInterrupt:
-        display.clear()
-        display.say(f"interrupted after {len(bench.times)} measurements")
+    if not measure_all(bench, bench.run(), _line, "{} measurements".format, json, display):
         return INTERRUPTED
-    finally:
-        display.clear()
     columns = ["tokens, kernel", "ms", "least-most", "a second", "PyTorch"]
     print_table("kernels", columns, [_row(times) for times in bench.times])
     return 0
+
+
+def _line(times: "KernelTimes") -> str:
+    return (
+        f"{times.length_tokens:,} tokens: {times.operation} {median(times.samples_s) * 1000:.2f} ms "
+        f"({times.reference} took {times.reference_to_own:.2f} times as much)"
+    )
 
 
 def _row(times: "KernelTimes") -> list[str]:
