@@ -114,6 +114,7 @@ def known_speeds(cli_env: dict[str, str]) -> Path:
         dense_flops_per_s=2e10,
         unpacked_per_s={"bfloat16": 3e9, "int8": 1e9, "int4": 3e8},
         bytes_per_s=1e10,
+        attended_bytes_per_s=1e10,
         layer_step_s=1e-4,
         sparse=dict.fromkeys(("model", "bfloat16", "int8", "int4"), SparseRate(64, 1.0)),
         pages_from_tokens=64,

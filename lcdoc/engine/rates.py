@@ -41,16 +41,17 @@ class LinearRate:
 class Rates:
     """linear: by size. causal, dense: attention of a chunk to itself and to what was read before.
     unpacked: numbers taken out of pages of fewer bits, by how keys and values are stored. bytes_per_s: of weights
-    multiplied with one token. layer_step_s: a layer's fixed cost each time that it is called. fetched: of layers
-    kept off the device, by where they lie; a place that could not be measured is missing. sparse: from where on
-    attention by blocks is quicker, by how keys and values are stored. pages_from_tokens: held, from which on decoding
-    by pages is quicker."""
+    multiplied with one token. attended_bytes_per_s: of keys and values that one token attends to. layer_step_s: a
+    layer's fixed cost each time that it is called. fetched: of layers kept off the device, by where they lie; a place
+    that could not be measured is missing. sparse: from where on attention by blocks is quicker, by how keys and values
+    are stored. pages_from_tokens: held, from which on decoding by pages is quicker."""
 
     linear: tuple[LinearRate, ...]
     causal_flops_per_s: float
     dense_flops_per_s: float
     unpacked_per_s: dict[str, float]
     bytes_per_s: float
+    attended_bytes_per_s: float
     layer_step_s: float
     fetched: dict[str, FetchRate]
     sparse: dict[str, SparseRate]
@@ -95,6 +96,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     weight = randn(4096, STREAMED_BYTES // dtype.itemsize // 4096)
     token = randn(1, weight.shape[1])
     streamed_s = _streamed_s(device, token, weight)
+    attended_s = measure_s(device, lambda: attend(query[:, :, :1], keys, values, scale=scale))
     step_s = measure_layer_step_s(device, dtype)
     return Rates(
         linear=undisturbed(
@@ -104,6 +106,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
         dense_flops_per_s=per_pair * CHUNK_TOKENS * PAST_TOKENS / dense_s,
         unpacked_per_s=unpacked,
         bytes_per_s=weight.nbytes / streamed_s,
+        attended_bytes_per_s=(keys.nbytes + values.nbytes) / attended_s,
         layer_step_s=step_s,
         fetched=measure_fetching(device, weight, step_s),
         sparse=sparse,

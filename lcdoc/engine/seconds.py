@@ -57,8 +57,9 @@ def predict_seconds(
         + (steps_s + fetch_s) * passes
     )
     attended = PageSelection().attended_tokens(held) if rung.selects_pages else held
-    moved_bytes = step_bytes + (rung.kv_bytes - rung.narrowed_bytes) * attended / held
-    token_s = steps_s + fetch_s + moved_bytes / rates.bytes_per_s + unpack_s * attended
+    attended_bytes = (rung.kv_bytes - rung.narrowed_bytes) * attended / held
+    attend_s = attended_bytes / rates.attended_bytes_per_s + unpack_s * attended
+    token_s = steps_s + fetch_s + step_bytes / rates.bytes_per_s + attend_s
     return Seconds(prefill_s, answer_tokens * token_s)
 
 

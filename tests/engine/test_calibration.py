@@ -41,7 +41,7 @@ def test_every_rate_is_there(calibration):
     # Wide bounds that any processor is within: a wrong unit or a forgotten factor of a thousand is not.
     for flops in (rates.causal_flops_per_s, rates.dense_flops_per_s, *(r.flops_per_s for r in rates.linear)):
         assert 1e8 < flops < 1e14
-    assert 1e8 < rates.bytes_per_s < 1e12
+    assert 1e8 < rates.bytes_per_s < 1e12 and 1e7 < rates.attended_bytes_per_s < 1e13
     assert 1e-6 < rates.layer_step_s < 1
     assert set(rates.fetched) == {"cached", *(["disk"] if hasattr(os, "posix_fadvise") else [])}
     for rate in rates.fetched.values():

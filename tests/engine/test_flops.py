@@ -42,6 +42,7 @@ RATES = Rates(
     dense_flops_per_s=128.0,
     unpacked_per_s={"bfloat16": 320.0, "int8": 160.0, "int4": 80.0},
     bytes_per_s=1000.0,
+    attended_bytes_per_s=500.0,
     layer_step_s=0.5,
     fetched={},
     sparse={"model": SparseRate(1, 1.0)},
@@ -130,12 +131,12 @@ def test_seconds_by_hand():
     seconds = predict_seconds(SHAPE, exact, RATES, **options)
     linear_s, causal_s, dense_s, steps_s = 100_000 / 1000, 50 * 128 / 64, 32 * 128 / 128, 3 * 2 * 0.5
     assert seconds.prefill_s == pytest.approx(linear_s + causal_s + dense_s + steps_s)
-    token_s = 2 * 0.5 + (32_800 + exact.kv_bytes) / 1000
+    token_s = 2 * 0.5 + 32_800 / 1000 + exact.kv_bytes / 500
     assert seconds.answer_s == pytest.approx(2 * token_s)
     rounded = predict_seconds(SHAPE, int8, RATES, **options)
     unpack_s = 2 * 2 * 8 / 160  # for each token held, of the first layer alone
     assert rounded.prefill_s == pytest.approx(seconds.prefill_s + (4 + 8) * unpack_s)
-    saved_s = 2 * (exact.kv_bytes - int8.kv_bytes) / 1000
+    saved_s = 2 * (exact.kv_bytes - int8.kv_bytes) / 500
     assert rounded.answer_s == pytest.approx(seconds.answer_s - saved_s + 2 * 10 * unpack_s)
 
 
@@ -149,7 +150,7 @@ def test_an_answer_by_pages_moves_what_it_attends_to():
     steps_s = 4 * 0.5
     attended = (64 + 128 + 48 * 64) / 8192
     seconds = predict_seconds(shape, paged, RATES, **options)
-    assert seconds.answer_s == pytest.approx(steps_s + paged.kv_bytes * attended / 1000)
+    assert seconds.answer_s == pytest.approx(steps_s + paged.kv_bytes * attended / 500)
 
 
 def test_longer_takes_longer():

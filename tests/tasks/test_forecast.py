@@ -124,7 +124,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def set_rates(**bytes_per_s: float) -> None:
         fetched = {place: FetchRate(1e-9, rate) for place, rate in bytes_per_s.items()}
         rates = Rates(
-            (LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 0.0, fetched, {"model": SparseRate(1, 1.0)}, 1
+            (LinearRate(1, 1, 1e9),), 1e9, 1e9, {}, 1e9, 1e9, 0.0, fetched, {"model": SparseRate(1, 1.0)}, 1
         )
         calibration = Calibration(Machine("here", "bfloat16", 1, torch.__version__), "2026-01-01", rates)
         monkeypatch.setattr("lcdoc.tasks.forecast.known_calibration", lambda *_, **__: calibration)
