@@ -2,7 +2,7 @@
 
 import torch
 
-from . import fused, naive
+from . import fused, naive, products
 
 
 def attend(
@@ -15,6 +15,8 @@ def attend(
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """naive.attend by the fastest path that computes it on this device; shapes and meaning are given there."""
+    if not causal and products.supports(query, keys, softcap):
+        return products.attend(query, keys, values, scale=scale)
     if fused.supports(query, values, softcap):
         return fused.attend(query, keys, values, scale=scale, causal=causal)
     return naive.attend(query, keys, values, scale=scale, causal=causal, softcap=softcap)

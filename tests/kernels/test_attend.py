@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lcdoc.kernels.attend import attend, fused, merge, naive
+from lcdoc.kernels.attend import attend, fused, merge, naive, products
 
 SHAPES = [(1, 1, 1, 64), (63, 1, 3, 64), (111, 3, 1, 96), (64, 2, 4, 128), (17, 1, 7, 256), (5, 2, 8, 64)]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -24,6 +24,10 @@ def sdpa(query, keys, values, causal):
         return torch.nn.functional.scaled_dot_product_attention(
             query, keys, values, is_causal=causal, scale=0.125
         )
+
+
+def off(output, truth):
+    return (output.double() - truth).norm()
 
 
 def assert_as_close_as_pytorch(output, query, keys, values, causal):
@@ -123,6 +127,64 @@ def test_every_core_has_as_many_runs(monkeypatch, shape, dtype, threads):
         assert num_runs * blocks % threads == 0 and num_runs * blocks >= needed
     few_tokens = 2 * fused.LEAST_RUN_TOKENS[dtype.itemsize] - 100
     assert fused._num_runs(query, keys[:, :, :few_tokens]) <= 1
+
+
+multiplies = pytest.mark.skipif(not products._multiplies(), reason="the CPU does not multiply bfloat16")
+
+
+@multiplies
+@pytest.mark.parametrize("num_keys", [1, 63, 111, 256, 5003])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] < 17], ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s))
+def test_products_over_all_keys_at_once(shape, num_keys, monkeypatch):
+    query, keys, values = make(*shape, num_keys + 40, torch.bfloat16)
+    keys, values = keys[:, :, :num_keys], values[:, :, :num_keys, :40]  # as a cache holds them: heads apart
+    truth = sdpa(query.double(), keys.double(), values.double(), False)
+    theirs = off(sdpa(query, keys, values, False), truth)
+    for at_once in (products.MOST_KEY_BYTES, 1):  # all heads, one by one
+        monkeypatch.setattr(products, "MOST_KEY_BYTES", at_once)
+        output, lse = products.attend(query, keys, values, scale=0.125)
+        assert output.dtype == torch.bfloat16 and output.shape == truth.shape
+        assert off(output, truth) <= 2 * theirs
+        torch.testing.assert_close(lse, naive.attend(query, keys, values, scale=0.125)[1], atol=2e-4, rtol=0)
+
+
+@multiplies
+@pytest.mark.parametrize("sharpness", [0.3, 2.0, 8.0, 40.0])
+def test_products_stay_close_where_a_few_keys_take_all(sharpness):
+    query, keys, values = make(1, 3, 3, 64, 3001, torch.bfloat16)
+    query *= sharpness
+    truth = sdpa(query.double(), keys.double(), values.double(), False)
+    output, lse = products.attend(query, keys, values, scale=0.125)
+    assert off(output, truth) <= 2 * off(sdpa(query, keys, values, False), truth)
+    expected = naive.attend(query, keys, values, scale=0.125)[1]
+    torch.testing.assert_close(lse, expected, atol=1e-5, rtol=2**-15)
+
+
+def test_products_are_for_few_queries_over_many_keys_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(products, "_multiplies", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    def picked(num_queries=1, heads=9, kv_heads=3, num_keys=8000, head_dim=64, dtype=torch.bfloat16, softcap=None):
+        query = torch.empty(1, heads, num_queries, head_dim, dtype=dtype, device="cpu")
+        return products.supports(query, query.new_empty(1, kv_heads, num_keys, head_dim), softcap)
+
+    assert picked() and picked(num_keys=4200) and picked(num_queries=5)
+    assert not picked(num_keys=4000)  # 1.5 MB of keys for two cores
+    assert not picked(num_queries=6)  # 18 rows a head
+    assert not picked(dtype=torch.float32) and not picked(softcap=30.0)
+    assert picked(num_keys=49_000) and not picked(num_keys=50_000)  # 6 MB a head
+    monkeypatch.setattr(products, "_multiplies", lambda: False)
+    assert not picked()
+
+
+@multiplies
+def test_decoding_over_many_keys_goes_through_products(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    query, keys, values = make(1, 3, 3, 64, 2501, torch.bfloat16)
+    for found, expected in zip(
+        attend(query, keys, values, scale=0.125), products.attend(query, keys, values, scale=0.125), strict=True
+    ):
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.gpu
