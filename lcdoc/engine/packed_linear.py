@@ -58,3 +58,5 @@ def pack_linears(model: nn.Module) -> None:
         if not linear.weight.is_meta:
             is_copy = any(linear.weight is table for table in embeddings)
             model.set_submodule(path, PackedLinear(linear.weight, linear.bias, is_copy=is_copy))
+            # accelerate's hooks make a cycle of the layer, which would keep its weight for a while.
+            linear.weight = None

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -98,3 +100,14 @@ def test_the_weights_count_as_before_and_the_copy_of_a_shared_one_as_workspace(t
     shape = ModelShape.from_config(model.config, 0, torch.bfloat16, device=CPU)
     copied = model.get_output_embeddings().packed.nbytes if tied else 0
     assert shape.scratch_bytes == KERNEL_BYTES + copied
+
+
+@multiplies_bfloat16
+def test_a_packed_weight_is_given_up_even_while_its_layer_is_held() -> None:
+    """As by hooks on layers whose neighbours are offloaded."""
+    model = nn.Sequential(nn.Linear(96, 64, dtype=torch.bfloat16))
+    layer = model[0]
+    weight = weakref.ref(layer.weight)
+    pack_linears(model)
+    assert type(model[0]) is PackedLinear and model[0] is not layer
+    assert weight() is None
