@@ -4,7 +4,7 @@ import torch
 from lcdoc.kernels.pages import Pages
 from lcdoc.kernels.support import MAX_HEAD_DIM, runs_triton
 
-from . import naive
+from . import naive, products
 
 
 def block_score(
@@ -16,6 +16,8 @@ def block_score(
         from . import fused
 
         return fused.block_score(query, near_keys, keys, scale=scale, **blocks)
+    if products.supports(query):
+        return products.block_score(query, near_keys, keys, scale=scale, **blocks)
     return naive.block_score(query, near_keys, keys, scale=scale, **blocks)
 
 

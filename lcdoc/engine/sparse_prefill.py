@@ -8,6 +8,9 @@ are stored: of keys only a run is ever dequantised to choose, of keys and values
 Measured on SmolLM2-135M at 4k of a novel: to hold 95% of the attention, the best blocks that could be chosen for each
 head are 34% of all; a sample of one in 16 finds 33% that hold 95.4%. Mean keys (FlashPrefill, arXiv 2603.06199) and
 antidiagonals (XAttention, arXiv 2503.16428) take 45% to 47% for 93%, and 73% in the worst layer.
+
+The perplexity of a novel's last 1,024 of 7,900 tokens, with all heads read so: 0.05% above exact reading's where 90% of
+the attention is held, 0.17% at 85%, 0.42% at 80%.
 """
 
 from collections.abc import Mapping
@@ -32,7 +35,7 @@ RECENT_PAGES = 2
 SAMPLE_STRIDE = 16
 
 # Of the attention to the past as the sample has it, the share that the tokens seen must hold.
-COVERAGE = 0.95
+COVERAGE = 0.85
 
 # Bytes a head, block of queries and page: its share, sorted, summed up, with indices, and in the list of what is kept.
 RANKING_BYTES = 48

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from lcdoc.kernels.block_score import block_score as pick_score
 from lcdoc.kernels.block_score import naive as score_naive
+from lcdoc.kernels.block_score import products as score_products
 from lcdoc.kernels.block_sparse_prefill import naive
 from lcdoc.kernels.pages import Pages
 
@@ -112,3 +114,24 @@ def test_scores_of_pages(fused, made, monkeypatch, case):
         found = block_score(query, near, keys, **sizes)
         # Scores come to about 20, and are as far off as their rounding.
         torch.testing.assert_close(found.double(), truth, atol=tolerance, rtol=20 * tolerance)
+
+
+@pytest.mark.skipif(not score_products.supports(torch.empty(1, dtype=torch.bfloat16)), reason="no such CPU")
+@pytest.mark.parametrize("near_tokens", [0, 1, 70])
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] != 4], ids=IDS)
+def test_scores_of_pages_in_bfloat16_on_a_cpu(made, monkeypatch, case, near_tokens):
+    monkeypatch.setattr(score_products, "RUN_PAGES", 2)
+    query, keys, _ = stored(lambda *shape, **options: made(*shape, **options).cpu(), case)
+    query, near = query.bfloat16(), made(1, case[3], near_tokens, case[5], seed=4).cpu().bfloat16()
+    if keys.holds(torch.float16):
+        keys = keys._replace(codes=keys.codes.bfloat16())
+    sizes = {"query_block": QUERY_BLOCK, "stride": 8, "scale": 0.125}
+    truth = score_naive.block_score(query, near, keys, **sizes)  # in float32
+    whole = torch.cat((near, keys.numbers(torch.bfloat16).flatten(2, 3)), dim=2)
+    weights = torch.softmax(query @ whole.repeat_interleave(case[4], 1).mT * 0.125, -1, dtype=torch.float32)
+    pages = weights[0, ..., near_tokens:].unflatten(-1, (-1, PAGE_TOKENS)).sum(-1)
+    rows = torch.arange(0, case[1], QUERY_BLOCK)[:, None] + torch.arange(4, QUERY_BLOCK, 8)
+    theirs = pages[:, rows.clamp(max=case[1] - 1)].mean(2)
+    found = pick_score(query, near, keys, **sizes)
+    assert torch.equal(found, score_products.block_score(query, near, keys, **sizes))
+    assert (found - truth).norm() <= 2 * (theirs - truth).norm()
