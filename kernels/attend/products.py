@@ -22,7 +22,12 @@ PADDED_TO = 256
 
 def supports(query: torch.Tensor, keys: torch.Tensor, softcap: float | None) -> bool:
     """Whether this part is computed here, without a mask, and sooner than by the flash kernel."""
-    if softcap is not None or query.device.type != "cpu" or query.dtype != torch.bfloat16 or not _multiplies():
+    if (
+        softcap is not None
+        or query.device.type != "cpu"
+        or query.dtype != torch.bfloat16
+        or not _multiplies()
+    ):
         return False
     key_bytes, num_rows = keys.numel() * keys.itemsize, query.shape[1] // keys.shape[1] * query.shape[2]
     enough = key_bytes >= LEAST_KEY_BYTES * torch.get_num_threads()
@@ -36,7 +41,9 @@ def attend(
     batch, kv_heads, num_keys, head_dim = keys.shape
     rows = query.reshape(batch * kv_heads, -1, head_dim).transpose(1, 2)  # [b * kv, d, rows]
     at_once = max(1, MOST_KEY_BYTES // (num_keys * head_dim * keys.itemsize))
-    heads = zip(*(part.split(at_once) for part in (rows, keys.flatten(0, 1), values.flatten(0, 1))), strict=True)
+    heads = zip(
+        *(part.split(at_once) for part in (rows, keys.flatten(0, 1), values.flatten(0, 1))), strict=True
+    )
     outputs, lses = zip(*(_attend_heads(*some, scale) for some in heads), strict=True)
     return (
         torch.cat(outputs).reshape(*query.shape[:-1], values.shape[-1]),
@@ -47,7 +54,7 @@ def attend(
 def _attend_heads(
     rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """rows: [heads, head_dim, rows]; keys, values: [heads, num_keys, dim]. Returns [heads, rows, dim], [heads, rows]."""
+    """rows: [heads, head_dim, rows]; keys, values: [heads, num_keys, dim]. Returns [heads, rows, dim] and log-sum-exp."""
     scores = _scores(rows, _padded(keys), scale)  # [heads, padded keys, rows]
     weights = scores.new_full((len(rows), rows.shape[2], scores.shape[1]), float("-inf"))
     weights[..., : keys.shape[1]] = scores[:, : keys.shape[1]].transpose(1, 2)

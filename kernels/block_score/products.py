@@ -12,7 +12,9 @@ from .naive import RUN_PAGES, sampled_queries
 
 def supports(query: torch.Tensor) -> bool:
     """Whether a CPU multiplies these numbers quicker than float32."""
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
+    return (
+        query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
+    )
 
 
 def block_score(

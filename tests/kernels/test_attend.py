@@ -134,7 +134,9 @@ multiplies = pytest.mark.skipif(not products._multiplies(), reason="the CPU does
 
 @multiplies
 @pytest.mark.parametrize("num_keys", [1, 63, 111, 256, 5003])
-@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] < 17], ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s))
+@pytest.mark.parametrize(
+    "shape", [shape for shape in SHAPES if shape[0] < 17], ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s)
+)
 def test_products_over_all_keys_at_once(shape, num_keys, monkeypatch):
     query, keys, values = make(*shape, num_keys + 40, torch.bfloat16)
     keys, values = keys[:, :, :num_keys], values[:, :, :num_keys, :40]  # as a cache holds them: heads apart
@@ -164,7 +166,9 @@ def test_products_are_for_few_queries_over_many_keys_in_bfloat16(monkeypatch):
     monkeypatch.setattr(products, "_multiplies", lambda: True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
-    def picked(num_queries=1, heads=9, kv_heads=3, num_keys=8000, head_dim=64, dtype=torch.bfloat16, softcap=None):
+    def picked(
+        num_queries=1, heads=9, kv_heads=3, num_keys=8000, head_dim=64, dtype=torch.bfloat16, softcap=None
+    ):
         query = torch.empty(1, heads, num_queries, head_dim, dtype=dtype, device="cpu")
         return products.supports(query, query.new_empty(1, kv_heads, num_keys, head_dim), softcap)
 
@@ -182,7 +186,9 @@ def test_decoding_over_many_keys_goes_through_products(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     query, keys, values = make(1, 3, 3, 64, 2501, torch.bfloat16)
     for found, expected in zip(
-        attend(query, keys, values, scale=0.125), products.attend(query, keys, values, scale=0.125), strict=True
+        attend(query, keys, values, scale=0.125),
+        products.attend(query, keys, values, scale=0.125),
+        strict=True,
     ):
         assert torch.equal(found, expected)
 
