@@ -54,7 +54,7 @@ def attend(
 def _attend_heads(
     rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """rows: [heads, head_dim, rows]; keys, values: [heads, num_keys, dim]. Returns [heads, rows, dim] and log-sum-exp."""
+    """rows: [heads, head_dim, rows]; keys, values: [heads, num_keys, dim]. Returns [heads, rows, dim] and [heads, rows]."""
     scores = _scores(rows, _padded(keys), scale)  # [heads, padded keys, rows]
     weights = scores.new_full((len(rows), rows.shape[2], scores.shape[1]), float("-inf"))
     weights[..., : keys.shape[1]] = scores[:, : keys.shape[1]].transpose(1, 2)
