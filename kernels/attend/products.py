@@ -41,10 +41,9 @@ def attend(
     batch, kv_heads, num_keys, head_dim = keys.shape
     rows = query.reshape(batch * kv_heads, -1, head_dim).transpose(1, 2)  # [b * kv, d, rows]
     at_once = max(1, MOST_KEY_BYTES // (num_keys * head_dim * keys.itemsize))
-    heads = zip(
-        *(part.split(at_once) for part in (rows, keys.flatten(0, 1), values.flatten(0, 1))), strict=True
-    )
-    outputs, lses = zip(*(_attend_heads(*some, scale) for some in heads), strict=True)
+    heads = (part.split(at_once) for part in (rows, keys.flatten(0, 1), values.flatten(0, 1)))
+    parts = (_attend_heads(*some, scale) for some in zip(*heads, strict=True))
+    outputs, lses = zip(*parts, strict=True)
     return (
         torch.cat(outputs).reshape(*query.shape[:-1], values.shape[-1]),
         torch.cat(lses).reshape(query.shape[:-1]),
@@ -54,7 +53,8 @@ def attend(
 def _attend_heads(
     rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """rows: [heads, head_dim, rows]; keys, values: [heads, num_keys, dim]. Returns [heads, rows, dim] and [heads, rows]."""
+    """rows: [heads, head_dim, rows]; keys, values: [heads, num_keys, dim]. Returns output [heads, rows, dim] and
+    log-sum-exp [heads, rows]."""
     scores = _scores(rows, _padded(keys), scale)  # [heads, padded keys, rows]
     weights = scores.new_full((len(rows), rows.shape[2], scores.shape[1]), float("-inf"))
     weights[..., : keys.shape[1]] = scores[:, : keys.shape[1]].transpose(1, 2)
