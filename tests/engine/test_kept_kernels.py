@@ -25,7 +25,9 @@ for _ in reader.decode(Sampler(), (), 4):
 """
 
 
-@pytest.mark.skipif(not packs(torch.device("cpu"), torch.bfloat16), reason="products in bfloat16 are not oneDNN's")
+@pytest.mark.skipif(
+    not packs(torch.device("cpu"), torch.bfloat16), reason="products in bfloat16 are not oneDNN's"
+)
 def test_a_step_of_decoding_makes_no_kernel_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KERNEL_CACHES:
         monkeypatch.setenv(name, str(KEPT_KERNELS))
