@@ -12,7 +12,8 @@ import torch
 # Queries that a product takes at the price of one: numbers in a vector register.
 MOST_ROWS = 16
 # Bytes of keys that a core must have for products to be the quicker way. With 1 to 8 KV heads of 64 to 256 numbers and
-# 2,000 to 32,000 keys they take 0.35 to 1.05 times as long as the flash kernel (torch 2.13, 1 and 2 cores).
+# 4,000 to 32,000 keys they take 0.31 to 1.06 times as long as the flash kernel (torch 2.13, one and two cores), where
+# freed blocks stay in the heap as lcdoc.models.heap sets it: in fresh pages up to 1.41 times.
 LEAST_KEY_BYTES = 768 << 10
 # Bytes of keys that are worked on at a time, so that the second product finds them in the cache; at least one head's.
 MOST_KEY_BYTES = 6 << 20

@@ -1,7 +1,7 @@
 """Block scores on a CPU in bfloat16: scores are rounded to it, and only shares are summed up in float32.
 
 What is chosen by them is the sum over a page's keys for several queries, in which rounding evens out. One KV head's 192
-sampled queries take 2 ms for 16,000 keys instead of 7 (torch 2.13, two cores).
+sampled queries take 2.4 ms for 16,000 keys instead of 4.3 (torch 2.13, two cores).
 """
 
 import torch
