@@ -2,7 +2,8 @@
 
 import torch
 
-from . import fused, naive, products
+from . import fused, naive, products, tiles
+from .merging import merge as merge
 
 
 def attend(
@@ -15,25 +16,10 @@ def attend(
     softcap: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """naive.attend by the fastest path that computes it on this device; shapes and meaning are given there."""
-    if not causal and products.supports(query, keys, softcap):
-        return products.attend(query, keys, values, scale=scale)
+    if not causal:
+        for way in (products, tiles):
+            if way.supports(query, keys, softcap):
+                return way.attend(query, keys, values, scale=scale)
     if fused.supports(query, values, softcap):
         return fused.attend(query, keys, values, scale=scale, causal=causal)
     return naive.attend(query, keys, values, scale=scale, causal=causal, softcap=softcap)
-
-
-def merge(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Joins attention over disjoint sets of keys into attention over their union.
-
-    parts: pairs of output [batch, heads, num_queries, value_dim] and log-sum-exp [batch, heads, num_queries].
-    Returns the same pair for all keys together, accumulated in float32.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    lses = torch.stack([lse for _, lse in parts])  # [parts, b, h, q]
-    total = torch.logsumexp(lses, dim=0)
-    weights = torch.exp(lses - total).unsqueeze(-1)
-    output = parts[0][0] * weights[0]
-    for (part, _), weight in zip(parts[1:], weights[1:], strict=True):
-        output.addcmul_(part.to(output.dtype), weight)
-    return output.to(parts[0][0].dtype), total

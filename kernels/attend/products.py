@@ -23,12 +23,7 @@ PADDED_TO = 256
 
 def supports(query: torch.Tensor, keys: torch.Tensor, softcap: float | None) -> bool:
     """Whether this part is computed here, without a mask, and sooner than by the flash kernel."""
-    if (
-        softcap is not None
-        or query.device.type != "cpu"
-        or query.dtype != torch.bfloat16
-        or not _multiplies()
-    ):
+    if not multiplies(query, softcap):
         return False
     key_bytes, num_rows = keys.numel() * keys.itemsize, query.shape[1] // keys.shape[1] * query.shape[2]
     enough = key_bytes >= LEAST_KEY_BYTES * torch.get_num_threads()
@@ -82,7 +77,14 @@ def _padded(tensor: torch.Tensor) -> torch.Tensor:
     return padded
 
 
+def multiplies(query: torch.Tensor, softcap: float | None) -> bool:
+    """Whether attention with these queries can be made of products: in bfloat16 on a CPU that multiplies it itself, and
+    whose flash kernel has no tiles (AMX) to do so quicker."""
+    return (
+        softcap is None and query.device.type == "cpu" and query.dtype == torch.bfloat16 and _cpu_multiplies()
+    )
+
+
 @functools.cache
-def _multiplies() -> bool:
-    """Whether the CPU multiplies bfloat16 itself, and the flash kernel has no tiles (AMX) to do so quicker."""
+def _cpu_multiplies() -> bool:
     return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()

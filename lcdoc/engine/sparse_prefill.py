@@ -31,6 +31,9 @@ from lcdoc.kernels.pages import Pages
 QUERY_BLOCK_TOKENS = 128
 # Always attended to, before the tokens that are in no page yet.
 RECENT_PAGES = 2
+# From so many pages on a row sees this many or one and a half times or twice as many, and so on, the next best beside
+# those that it must: attention over them is made of products on CPUs, each new shape of which takes code of its own.
+EVEN_PAGES = 24
 
 SAMPLE_STRIDE = 16
 
@@ -96,12 +99,28 @@ class SparsePrefill:
         """The pages that each row is to see. shares: of its attention, [heads, query_blocks, pages]; what their sum
         lacks of 1 goes to what is near."""
         near_share = 1 - shares.sum(-1, keepdim=True)
-        ordered, pages = shares.sort(dim=-1, descending=True)
-        before = near_share + ordered.cumsum(-1) - ordered  # held by what is near and all better pages
+        ranked = shares.clone()
+        ranked[..., -RECENT_PAGES:] += 1  # no share is more than 1
+        pages = ranked.argsort(dim=-1, descending=True)
+        ordered = shares.gather(-1, pages)
+        before = (
+            near_share + ordered.cumsum(-1) - ordered
+        )  # held by what is near and all pages that come first
         needed = (before < self.coverage) | (self.coverage == 1)
-        keep = torch.zeros_like(needed).scatter_(-1, pages, needed)
-        keep[..., -RECENT_PAGES:] = True
-        return keep
+        needed[..., :RECENT_PAGES] = True
+        counts = _even_counts(pages.shape[-1]).to(pages.device)
+        count = counts[torch.bucketize(needed.sum(-1, keepdim=True), counts)]
+        rank = torch.arange(pages.shape[-1], device=pages.device)
+        return torch.zeros_like(needed).scatter_(-1, pages, rank < count)
+
+
+def _even_counts(num_pages: int) -> torch.Tensor:
+    """The numbers of pages that a row sees, rising, the last one no less than num_pages."""
+    counts, count = list(range(EVEN_PAGES)), EVEN_PAGES
+    while counts[-1] < num_pages:
+        counts += [count, count // 3 * 4]
+        count *= 2
+    return torch.tensor(counts)
 
 
 def near_of(buffer: FullBuffer | PagedBuffer) -> Pair:

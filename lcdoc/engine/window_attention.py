@@ -5,8 +5,7 @@ import torch
 from lcdoc.engine.buffers import SinkWindowBuffer
 from lcdoc.engine.parts import QUERY_BLOCK_TOKENS, Part, attend_causal, band_parts
 from lcdoc.kernels.attend import attend, merge
-from lcdoc.kernels.sink_window_prefill import attend_sink_window
-from lcdoc.kernels.support import supports
+from lcdoc.kernels.sink_window_prefill import attend_sink_window, supports
 
 
 def attend_window(
@@ -27,11 +26,6 @@ def attend_window(
     run_values = torch.cat((past_values, values), dim=2)
     sink_size, window = buffer.sink_size, buffer.recent_size
     sinks = (run_keys[:, :, :sink_size], run_values[:, :, :sink_size]) if first == 0 else buffer.sinks()
-    if supports(query, values, softcap) and buffer.near_sinks(query, num_past) is query:
-        at = {"first_query": num_past, "first_key": first, "window": window}
-        result = attend_sink_window(query, sinks, (run_keys, run_values), **at, scale=scale)
-        buffer.append(keys, values)
-        return result
     # Up to this position a query's window reaches back to the sinks: it sees everything.
     num_dense = min(max(sink_size + window - num_past, 0), num_new)
     results = []
@@ -39,7 +33,12 @@ def attend_window(
         stop = num_past + num_dense
         part = run_keys[:, :, :stop], run_values[:, :, :stop]
         results.append(attend_causal(query[:, :, :num_dense], *part, num_past, scale, softcap))
+    rest, first_query = query[:, :, num_dense:], num_past + num_dense
     block = max(1, min(QUERY_BLOCK_TOKENS, window - 1))
+    if rest.shape[2] and supports(rest, values, softcap) and buffer.near_sinks(rest, first_query) is rest:
+        at = {"first_query": first_query, "first_key": first, "window": window}
+        results.append(attend_sink_window(rest, sinks, (run_keys, run_values), **at, scale=scale))
+        num_dense = num_new
     for start in range(num_dense, num_new, block):
         rows = query[:, :, start : start + block]
         position = num_past + start - first

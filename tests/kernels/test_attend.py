@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lcdoc.kernels.attend import attend, fused, merge, naive, products
+from lcdoc.kernels.attend import attend, fused, merge, naive, products, tiles
 
 SHAPES = [(1, 1, 1, 64), (63, 1, 3, 64), (111, 3, 1, 96), (64, 2, 4, 128), (17, 1, 7, 256), (5, 2, 8, 64)]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -129,7 +129,7 @@ def test_every_core_has_as_many_runs(monkeypatch, shape, dtype, threads):
     assert fused._num_runs(query, keys[:, :, :few_tokens]) <= 1
 
 
-multiplies = pytest.mark.skipif(not products._multiplies(), reason="the CPU does not multiply bfloat16")
+multiplies = pytest.mark.skipif(not products._cpu_multiplies(), reason="the CPU does not multiply bfloat16")
 
 
 @multiplies
@@ -163,7 +163,7 @@ def test_products_stay_close_where_a_few_keys_take_all(sharpness):
 
 
 def test_products_are_for_few_queries_over_many_keys_in_bfloat16(monkeypatch):
-    monkeypatch.setattr(products, "_multiplies", lambda: True)
+    monkeypatch.setattr(products, "_cpu_multiplies", lambda: True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
     def picked(
@@ -177,7 +177,7 @@ def test_products_are_for_few_queries_over_many_keys_in_bfloat16(monkeypatch):
     assert not picked(num_queries=6)  # 18 rows a head
     assert not picked(dtype=torch.float32) and not picked(softcap=30.0)
     assert picked(num_keys=49_000) and not picked(num_keys=50_000)  # 6 MB a head
-    monkeypatch.setattr(products, "_multiplies", lambda: False)
+    monkeypatch.setattr(products, "_cpu_multiplies", lambda: False)
     assert not picked()
 
 
@@ -188,6 +188,61 @@ def test_decoding_over_many_keys_goes_through_products(monkeypatch):
     for found, expected in zip(
         attend(query, keys, values, scale=0.125),
         products.attend(query, keys, values, scale=0.125),
+        strict=True,
+    ):
+        assert torch.equal(found, expected)
+
+
+@multiplies
+@pytest.mark.parametrize("num_keys", [1, 111, 1000])
+@pytest.mark.parametrize("most", [(512, 1 << 20), (40, 9000)], ids=["whole", "cut"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "Q{}-KV{}-G{}-D{}".format(*s))
+def test_tiles_of_many_queries(shape, num_keys, most, monkeypatch):
+    monkeypatch.setattr(tiles, "LEAST_ROWS", 1)
+    monkeypatch.setattr(tiles, "MOST_ROWS", most[0])
+    monkeypatch.setattr(tiles, "MOST_SCORES", most[1])
+    query, keys, values = make(*shape, num_keys + 40, torch.bfloat16)
+    keys, values = keys[:, :, :num_keys], values[:, :, :num_keys, :40]  # as a cache holds them: heads apart
+    truth = sdpa(query.double(), keys.double(), values.double(), False)
+    output, lse = tiles.attend(query, keys, values, scale=0.125)
+    assert output.dtype == torch.bfloat16 and output.shape == truth.shape
+    assert off(output, truth) <= 2 * off(sdpa(query, keys, values, False), truth)
+    torch.testing.assert_close(lse, naive.attend(query, keys, values, scale=0.125)[1], atol=2e-4, rtol=0)
+
+
+@multiplies
+@pytest.mark.parametrize("sharpness", [0.3, 2.0, 8.0, 40.0])
+def test_tiles_stay_close_where_a_few_keys_take_all(sharpness):
+    query, keys, values = make(150, 2, 1, 64, 3001, torch.bfloat16)
+    query *= sharpness
+    truth = sdpa(query.double(), keys.double(), values.double(), False)
+    output, lse = tiles.attend(query, keys, values, scale=0.125)
+    assert off(output, truth) <= 2 * off(sdpa(query, keys, values, False), truth)
+    expected = naive.attend(query, keys, values, scale=0.125)[1]
+    torch.testing.assert_close(lse, expected, atol=1e-5, rtol=2**-15)
+
+
+def test_tiles_are_for_many_queries_over_many_keys_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(products, "_cpu_multiplies", lambda: True)
+
+    def picked(num_queries=1024, num_keys=512, dtype=torch.bfloat16, softcap=None):
+        query = torch.empty(1, 9, num_queries, 64, dtype=dtype, device="cpu")
+        return tiles.supports(query, query.new_empty(1, 3, num_keys, 64), softcap)
+
+    assert picked() and picked(num_queries=43, num_keys=1536)
+    assert not picked(num_queries=42, num_keys=9000)  # 126 rows a head
+    assert not picked(num_queries=43, num_keys=1500) and not picked(num_keys=511)
+    assert not picked(dtype=torch.float32) and not picked(softcap=30.0)
+    monkeypatch.setattr(products, "_cpu_multiplies", lambda: False)
+    assert not picked()
+
+
+@multiplies
+def test_reading_over_many_keys_goes_through_tiles():
+    query, keys, values = make(64, 3, 3, 64, 1501, torch.bfloat16)
+    for found, expected in zip(
+        attend(query, keys, values, scale=0.125),
+        tiles.attend(query, keys, values, scale=0.125),
         strict=True,
     ):
         assert torch.equal(found, expected)
