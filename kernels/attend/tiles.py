@@ -14,8 +14,8 @@ from .merging import merge
 
 Part = tuple[torch.Tensor, torch.Tensor]
 
-# Scores made at a time, 8 bytes each while they are.
-MOST_SCORES = 1 << 20
+# Scores made at a time, and what each takes meanwhile: two halves in bfloat16, their sum in float32.
+MOST_SCORES, SCORE_BYTES = 1 << 20, 8
 # Rows of a tile, queries times heads of a group: fewer than the least cost as much, more than the most save nothing.
 LEAST_ROWS, MOST_ROWS = 128, 512
 # Tiles with fewer scores are no quicker than the flash kernel (torch 2.13, two cores): 128 queries of 1,536 keys take
