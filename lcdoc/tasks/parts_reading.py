@@ -11,7 +11,7 @@ from lcdoc.documents.document import Document
 from lcdoc.engine.memory import release_unused
 from lcdoc.errors import DocumentError, UsageError
 from lcdoc.fusion.excerpt import choose, excerpt
-from lcdoc.fusion.heads import choose_heads
+from lcdoc.fusion.heads import NUM_JUDGES, choose_heads
 from lcdoc.fusion.ranking import Judgement
 from lcdoc.fusion.rivals import rivals, with_neighbours
 from lcdoc.fusion.spans import Span
@@ -70,7 +70,7 @@ class PartsReading:
             host,
             settings.weights,
             self._plan,
-            choose_heads(profile, shape.num_kv_heads, shape.windows),
+            choose_heads(profile, shape.num_kv_heads, shape.windows, NUM_JUDGES),
             self._prompt,
             self.tokens,
             observer=observer,

@@ -104,6 +104,7 @@ def test_the_profiles_last_heads_are_watched_else_the_upper_layers():
     gates = tuple(tuple((layer + head) / 10 for head in range(2)) for layer in range(6))
     profile = HeadProfile("m", gates, 4, 16, "made up")
     assert choose_heads(profile, 2, [None] * 6) == frozenset(profile.order[-8:])
+    assert choose_heads(profile, 2, [None] * 6, 2) == frozenset(profile.order[-2:])
     assert (5, 1) in choose_heads(profile, 2, [None] * 6)
     windows = [None, None, None, 16, None, None]
     assert choose_heads(None, 2, windows) == {(4, 0), (4, 1), (5, 0), (5, 1)}

@@ -36,6 +36,8 @@ def test_ranks_are_shared_by_equals_and_not_given_for_nothing():
 def test_what_both_judges_like_comes_first_and_a_judge_without_an_opinion_is_not_asked():
     fused = fuse([0.9, 0.5, 0.1, -1.0], [0.0, 7.0, 8.0, 9.0])
     assert set(sorted(range(4), key=fused.__getitem__)[2:]) == {1, 2}
+    first, second, third = fuse([3.0, 2.0, 1.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0])
+    assert first == second == third  # the judges count alike
     assert fuse([0.0] * 3, [1.0, 3.0, 2.0]) == fuse([1.0, 3.0, 2.0], [0.0] * 3)
     assert fuse([0.0, 0.0], [0.0, 0.0]) == [0.0, 0.0]
 
