@@ -34,10 +34,12 @@ def attend_sink_window(
     groups = query[0].unflatten(0, (kv_heads, -1))  # [kv, group, q, d]
     output = query.new_empty(*groups.shape[:-1], run[1].shape[-1])
     lse = torch.empty(groups.shape[:-1], dtype=torch.float32)
-    for start, stop in even_blocks(groups.shape[2], _block_queries(groups.shape[1], num_sinks + window)):
-        num_rows, edge = stop - start, first_query - first_key + start - window + 1
-        hide = partial(_hide_triangles, torch.full((num_rows, num_rows), float("-inf")), num_sinks)
-        last = edge + window - 1 + num_rows
+    longest = _block_queries(groups.shape[1], num_sinks + window)
+    outside = torch.full((longest, longest), float("-inf"))
+    hide = partial(_hide_triangles, outside.triu(1), outside.tril(-1), num_sinks)
+    for start, stop in even_blocks(groups.shape[2], longest):
+        edge = first_query - first_key + start - window + 1
+        last = edge + window - 1 + stop - start
         for head in range(kv_heads):
             tile = (
                 torch.cat((own[0, head], some[0, head, edge:last]))
@@ -49,11 +51,12 @@ def attend_sink_window(
     return output.flatten(0, 1)[None], lse.flatten(0, 1)[None]
 
 
-def _hide_triangles(outside: torch.Tensor, num_sinks: int, scores: torch.Tensor) -> None:
-    """scores: [group, queries, sinks and keys], from the first query's window on. outside: -inf, [queries, queries]."""
-    num_rows = len(outside)
-    scores[..., -num_rows:] += outside.triu(1)
-    scores[..., num_sinks : num_sinks + num_rows] += outside.tril(-1)
+def _hide_triangles(later: torch.Tensor, earlier: torch.Tensor, num_sinks: int, scores: torch.Tensor) -> None:
+    """scores: [group, queries, sinks and keys], from the first query's window on. later, earlier: added to those of the
+    last keys and of the first ones behind the sinks, of as many as there are queries; [queries, queries] or more."""
+    num_rows = scores.shape[1]
+    scores[..., -num_rows:] += later[:num_rows, :num_rows]
+    scores[..., num_sinks : num_sinks + num_rows] += earlier[:num_rows, :num_rows]
 
 
 def _block_queries(group: int, num_seen: int) -> int:
