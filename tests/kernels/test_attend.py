@@ -204,7 +204,16 @@ def test_tiles_of_many_queries(shape, num_keys, most, monkeypatch):
     query, keys, values = make(*shape, num_keys + 40, torch.bfloat16)
     keys, values = keys[:, :, :num_keys], values[:, :, :num_keys, :40]  # as a cache holds them: heads apart
     truth = sdpa(query.double(), keys.double(), values.double(), False)
+    real, num_scores = tiles.attend_tile, []
+
+    def counted(queries, some_keys, *rest):
+        num_scores.append(queries.shape[1] * len(some_keys))
+        return real(queries, some_keys, *rest)
+
+    monkeypatch.setattr(tiles, "attend_tile", counted)
     output, lse = tiles.attend(query, keys, values, scale=0.125)
+    assert max(num_scores) <= most[1]
+    assert sum(num_scores) == query.shape[1] * query.shape[2] * num_keys
     assert output.dtype == torch.bfloat16 and output.shape == truth.shape
     assert off(output, truth) <= 2 * off(sdpa(query, keys, values, False), truth)
     torch.testing.assert_close(lse, naive.attend(query, keys, values, scale=0.125)[1], atol=2e-4, rtol=0)

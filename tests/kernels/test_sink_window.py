@@ -91,7 +91,15 @@ def test_tiles_over_sinks_and_window(case, most, monkeypatch):
         for heads, length in ((2 * group, num_queries), (2, past + num_queries), (2, past + num_queries))
     )
     sinks, run, at = parts(case, keys, values)
+    real, num_scores = tiles.attend_tile, []
+
+    def counted(queries, some_keys, *rest):
+        num_scores.append(queries.shape[0] * queries.shape[1] * len(some_keys))
+        return real(queries, some_keys, *rest)
+
+    monkeypatch.setattr(tiles, "attend_tile", counted)
     output, lse = tiles.attend_sink_window(query, sinks, run, **at)
+    assert max(num_scores) <= most
     assert output.dtype == torch.bfloat16
     rows = past + torch.arange(num_queries)[:, None]
     columns = torch.arange(past + num_queries)
