@@ -33,7 +33,7 @@ HINTS = {
 ANSWER_TOKENS = {
     "f1": 64,
     "choice": 16,
-    "contains": 64,
+    "contains": 128,
     "rouge": 256,
     "number": 32,
     "edit": 64,
