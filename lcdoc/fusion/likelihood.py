@@ -8,13 +8,15 @@ from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.reader import Reader
 
 # Judged so, of the best by attention and words: a quarter of all, which costs little beside the parts, within these
-# bounds. Of ten questions over 6,000 tokens twelve candidates rank the right page as high as 24 do.
-LEAST_CANDIDATES, MOST_CANDIDATES = 12, 24
+# bounds, and a thirtieth where that is more. Of ten questions over 6,000 tokens twelve candidates rank the right page
+# as high as 24 do.
+LEAST_CANDIDATES, MOST_CANDIDATES, MOST_SHARE = 12, 24, 1 / 30
 
 
 def num_candidates(num_spans: int) -> int:
     """How many of a text's spans are judged so."""
-    return min(num_spans, MOST_CANDIDATES, max(LEAST_CANDIDATES, num_spans // 4))
+    most = max(MOST_CANDIDATES, int(num_spans * MOST_SHARE))
+    return min(num_spans, most, max(LEAST_CANDIDATES, num_spans // 4))
 
 
 @dataclass(frozen=True)
