@@ -103,9 +103,8 @@ class SparsePrefill:
         ranked[..., -RECENT_PAGES:] += 1  # no share is more than 1
         pages = ranked.argsort(dim=-1, descending=True)
         ordered = shares.gather(-1, pages)
-        before = (
-            near_share + ordered.cumsum(-1) - ordered
-        )  # held by what is near and all pages that come first
+        # Held by what is near and all pages that come first.
+        before = near_share + ordered.cumsum(-1) - ordered
         needed = (before < self.coverage) | (self.coverage == 1)
         needed[..., :RECENT_PAGES] = True
         counts = _even_counts(pages.shape[-1]).to(pages.device)
