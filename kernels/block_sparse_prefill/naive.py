@@ -28,6 +28,7 @@ def attend_blocks(
     """
     group = query.shape[1] // keys.codes.shape[1]
     shape = *query.shape[:3], values.head_dim
+    held_as_is = keys.holds(query.dtype) and values.holds(query.dtype)
     output = torch.zeros(shape, dtype=torch.float32, device=query.device)
     lse = torch.full(shape[:3], float("-inf"), device=query.device)
     for kv_head, own in enumerate(keep.cpu().split(group)):
@@ -39,7 +40,8 @@ def attend_blocks(
                     slice(row * query_block, (row + 1) * query_block),
                 )
                 pair = (_gathered(held, kept[at, row]) for held in (held_keys, held_values))
-                part = attend(query[:, *span], *pair, scale=scale, softcap=softcap)
+                # Rows that see whole runs of pages see one of few numbers of them; of pieces each its own.
+                part = attend(query[:, *span], *pair, scale=scale, softcap=softcap, recurs=held_as_is)
                 if seen[at, row]:
                     part = merge([(output[:, *span], lse[:, *span]), part])
                 output[:, *span], lse[:, *span] = part

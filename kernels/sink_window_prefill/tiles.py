@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 from lcdoc.kernels.attend import products
-from lcdoc.kernels.attend.tiles import LEAST_ROWS, MOST_SCORES, attend_tile, even_blocks
+from lcdoc.kernels.attend.tiles import LEAST_ROWS, MOST_SCORES, attend_tile, even_blocks, hide_later
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -55,7 +55,7 @@ def _hide_triangles(later: torch.Tensor, earlier: torch.Tensor, num_sinks: int, 
     """scores: [group, queries, sinks and keys], from the first query's window on. later, earlier: added to those of the
     last keys and of the first ones behind the sinks, of as many as there are queries; [queries, queries] or more."""
     num_rows = scores.shape[1]
-    scores[..., -num_rows:] += later[:num_rows, :num_rows]
+    hide_later(later, scores)
     scores[..., num_sinks : num_sinks + num_rows] += earlier[:num_rows, :num_rows]
 
 

@@ -32,8 +32,8 @@ QUERY_BLOCK_TOKENS = 128
 # Always attended to, before the tokens that are in no page yet.
 RECENT_PAGES = 2
 # From so many pages on a row sees this many or one and a half times or twice as many, and so on, the next best beside
-# those that it must: attention over them is made of products on CPUs, each new shape of which takes code of its own.
-EVEN_PAGES = 24
+# those that it must, on CPUs: attention over them is made of products, each new shape of which takes code of its own.
+EVEN_PAGES = 8
 
 SAMPLE_STRIDE = 16
 
@@ -107,8 +107,10 @@ class SparsePrefill:
         before = near_share + ordered.cumsum(-1) - ordered
         needed = (before < self.coverage) | (self.coverage == 1)
         needed[..., :RECENT_PAGES] = True
-        counts = _even_counts(pages.shape[-1]).to(pages.device)
-        count = counts[torch.bucketize(needed.sum(-1, keepdim=True), counts)]
+        count = needed.sum(-1, keepdim=True)
+        if count.device.type == "cpu":
+            counts = _even_counts(pages.shape[-1])
+            count = counts[torch.bucketize(count, counts)]
         rank = torch.arange(pages.shape[-1], device=pages.device)
         return torch.zeros_like(needed).scatter_(-1, pages, rank < count)
 
@@ -117,7 +119,7 @@ def _even_counts(num_pages: int) -> torch.Tensor:
     """The numbers of pages that a row sees, rising, the last one no less than num_pages."""
     counts, count = list(range(EVEN_PAGES)), EVEN_PAGES
     while counts[-1] < num_pages:
-        counts += [count, count // 3 * 4]
+        counts += [count, count // 2 * 3]
         count *= 2
     return torch.tensor(counts)
 

@@ -19,7 +19,7 @@ USUAL_MMAP_BYTES, USUAL_TRIM_BYTES = 32 << 20, 64 << 20
 # With fewer kept than it has, each is made anew every time: decoding in bfloat16 takes three times as long with 8 kept
 # as with 12 or more, reading 32,000 tokens by blocks a tenth longer with 16 than with 32. With 64 it is no quicker, and
 # the heap grows by 20 MB more (torch 2.13).
-KEPT_KERNELS = 32
+KEPT_KERNELS = 40
 KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 

@@ -225,27 +225,62 @@ def test_tiles_of_many_queries(shape, num_keys, most, monkeypatch):
 def test_tiles_are_for_many_queries_over_many_keys_in_bfloat16(monkeypatch):
     monkeypatch.setattr(products, "_cpu_multiplies", lambda: True)
 
-    def picked(num_queries=1024, num_keys=512, dtype=torch.bfloat16, softcap=None):
+    def picked(num_queries=1024, num_keys=512, dtype=torch.bfloat16, softcap=None, **more):
         query = torch.empty(1, 9, num_queries, 64, dtype=dtype, device="cpu")
-        return tiles.supports(query, query.new_empty(1, 3, num_keys, 64), softcap)
+        return tiles.supports(query, query.new_empty(1, 3, num_keys, 64), softcap, **more)
 
-    assert picked() and picked(num_queries=43, num_keys=1536)
-    assert not picked(num_queries=42, num_keys=9000)  # 126 rows a head
-    assert not picked(num_queries=43, num_keys=1500) and not picked(num_keys=511)
+    assert picked() and not picked(num_keys=511)
+    assert picked(num_queries=43, num_keys=2710) and not picked(
+        num_queries=42, num_keys=9000
+    )  # 126 rows a head
+    assert not picked(num_queries=43, num_keys=2709)  # just below a million scores of all heads
+    assert picked(num_queries=43, num_keys=512, recurs=True) and not picked(num_keys=511, recurs=True)
     assert not picked(dtype=torch.float32) and not picked(softcap=30.0)
     monkeypatch.setattr(products, "_cpu_multiplies", lambda: False)
     assert not picked()
 
 
 @multiplies
-def test_reading_over_many_keys_goes_through_tiles():
-    query, keys, values = make(64, 3, 3, 64, 1501, torch.bfloat16)
+@pytest.mark.parametrize(
+    ("shape", "num_keys", "how"),
+    [
+        ((64, 3, 3, 64), 1901, {}),
+        ((150, 1, 1, 64), 700, {"recurs": True}),
+        ((600, 1, 3, 64), 600, {"causal": True}),
+    ],
+    ids=["many keys", "a shape that recurs", "causal"],
+)
+def test_reading_goes_through_tiles(shape, num_keys, how):
+    query, keys, values = make(*shape, num_keys, torch.bfloat16)
+    causal = how.get("causal", False)
     for found, expected in zip(
-        attend(query, keys, values, scale=0.125),
-        tiles.attend(query, keys, values, scale=0.125),
+        attend(query, keys, values, scale=0.125, **how),
+        tiles.attend(query, keys, values, scale=0.125, causal=causal),
         strict=True,
     ):
         assert torch.equal(found, expected)
+
+
+@multiplies
+@pytest.mark.parametrize("length", [1, 63, 257, 1000])
+@pytest.mark.parametrize("most", [1 << 20, 9000], ids=["whole", "cut"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "KV{1}-G{2}-D{3}".format(*s))
+def test_causal_tiles(shape, length, most, monkeypatch):
+    monkeypatch.setattr(tiles, "MOST_SCORES", most)
+    query, keys, values = make(length, *shape[1:], length, torch.bfloat16)
+    real, num_scores = tiles.attend_tile, []
+
+    def counted(queries, some_keys, *rest):
+        num_scores.append(queries.shape[:2].numel() * len(some_keys))
+        return real(queries, some_keys, *rest)
+
+    monkeypatch.setattr(tiles, "attend_tile", counted)
+    output, lse = tiles.attend(query, keys, values, scale=0.125, causal=True)
+    assert max(num_scores) <= max(most, query.shape[1] // keys.shape[1] * length)  # one query at the least
+    assert sum(num_scores) < query.shape[:3].numel() * length or length <= tiles.CAUSAL_QUERIES
+    assert_as_close_as_pytorch(output, query, keys, values, True)
+    expected = naive.attend(query, keys, values, scale=0.125, causal=True)[1]
+    torch.testing.assert_close(lse, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.gpu
