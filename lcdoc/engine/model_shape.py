@@ -9,7 +9,7 @@ from lcdoc.engine.packed_linear import packs
 from lcdoc.kernels.attend.tiles import MOST_SCORES, SCORE_BYTES
 
 # Code for the shapes of products in 16 bits on a CPU, few of which are kept, and what attention makes of these.
-KERNEL_BYTES = (26 << 20) + MOST_SCORES * SCORE_BYTES
+KERNEL_BYTES = (34 << 20) + MOST_SCORES * SCORE_BYTES
 
 
 @dataclass(frozen=True)
