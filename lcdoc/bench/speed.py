@@ -19,7 +19,8 @@ DECODE_TOKENS = 16
 
 
 def random_ids(model: Any, length: int) -> list[int]:
-    """The same ids for the same length and vocabulary. What they are makes no difference to the work."""
+    """The same ids for the same length and vocabulary. What they are makes a difference to reading by blocks alone:
+    SmolLM2 then sees 33% of all pairs of 8,192 random ones, 32% of a novel's, 37% of a manual's."""
     generator = torch.Generator().manual_seed(length)
     vocab_size = model.config.get_text_config().vocab_size
     ids: list[int] = torch.randint(vocab_size, (length,), generator=generator).tolist()
