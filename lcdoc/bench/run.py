@@ -9,9 +9,11 @@ from lcdoc.bench.comparison import Comparison
 from lcdoc.bench.peak import compare_memory
 from lcdoc.bench.speed import DECODE_TOKENS, compare_decode, compare_prefill
 from lcdoc.bench.subject import Subject
+from lcdoc.bench.text_ids import TextIds
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.engine.profiles import load_profile
+from lcdoc.errors import UsageError
 from lcdoc.evaluate.report import new_report
 from lcdoc.tasks.own_profile import with_own_profile
 from lcdoc.tasks.progress import Observer, silent
@@ -20,9 +22,16 @@ UNITS = {"prefill": "s", "decode": "s", "memory": "bytes"}
 
 
 class Bench:
-    """what: "prefill" (seconds to read), "decode" (seconds a token) or "memory" (peak bytes)."""
+    """what: "prefill" (seconds to read), "decode" (seconds a token) or "memory" (peak bytes). text: the document whose
+    first tokens are read, else random ones; memory does not depend on it, and takes none."""
 
-    def __init__(self, what: str, subject: Subject, settings: ReadSettings, turns: Turns) -> None:
+    def __init__(
+        self, what: str, subject: Subject, settings: ReadSettings, turns: Turns, text: str | None = None
+    ) -> None:
+        """Raises UsageError for a text that can't be read so."""
+        if text is not None and what == "memory":
+            raise UsageError(f"--text {text}: how much memory is taken does not depend on what is read")
+        self._ids_of = TextIds(text, subject, max(turns.lengths)) if text is not None else None
         self.what, self._subject, self._turns = what, subject, turns
         self._settings = settings = with_own_profile(settings, subject.files)
         self._head = new_report(f"bench {what}", subject.name, subject.device, subject.dtype) | {
@@ -36,6 +45,7 @@ class Bench:
                 "profile_sha256": load_profile(settings.profile).sha256 if settings.profile else None,
                 "streaming": settings.streaming,
                 "decode_tokens": DECODE_TOKENS,
+                "text": self._ids_of.told if self._ids_of else None,
             }
         }
         self.comparisons: list[Comparison] = []
@@ -61,4 +71,4 @@ class Bench:
         model = self._subject.load(weights) if weights != "model" or self._subject.packs else stock
         # What is read with is said by the model; each mode says how.
         settings = replace(self._settings, weights="model")
-        return compare(model, settings, self._turns, observer, stock=stock)
+        return compare(model, settings, self._turns, observer, stock=stock, ids_of=self._ids_of)

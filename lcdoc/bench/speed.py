@@ -14,6 +14,9 @@ from lcdoc.engine.sampling import Sampler
 from lcdoc.evaluate.modes import STOCK, AnyReader, open_reader, switch
 from lcdoc.tasks.progress import Observer, Progress, silent
 
+# Given a model and a length, the tokens to read.
+IdsOf = Callable[[Any, int], list[int]]
+
 WARM_UP_TOKENS = 256
 DECODE_TOKENS = 16
 
@@ -28,16 +31,22 @@ def random_ids(model: Any, length: int) -> list[int]:
 
 
 def compare_prefill(
-    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent, stock: Any = None
+    model: Any,
+    settings: ReadSettings,
+    turns: Turns,
+    observer: Observer = silent,
+    stock: Any = None,
+    ids_of: IdsOf | None = None,
 ) -> Iterator[Comparison]:
     """Seconds to read each length, from the first token to the logits after the last. stock: the model that stock
-    transformers read with, where the modes' own has its weights rounded."""
+    transformers read with, where the modes' own has its weights rounded. ids_of: what is read, random ids by default.
+    """
     model_of = _models(model, stock)
     for mode in turns.contestants:
         warm_up = random_ids(model, WARM_UP_TOKENS)
         open_reader(model_of(mode), mode, settings, WARM_UP_TOKENS).read(warm_up)
     for length in turns.lengths:
-        ids = random_ids(model, length)
+        ids = (ids_of or random_ids)(model, length)
         samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
         for repeat in range(turns.repeats):
             for mode in turns.order(repeat):
@@ -53,15 +62,21 @@ def compare_prefill(
 
 
 def compare_decode(
-    model: Any, settings: ReadSettings, turns: Turns, observer: Observer = silent, stock: Any = None
+    model: Any,
+    settings: ReadSettings,
+    turns: Turns,
+    observer: Observer = silent,
+    stock: Any = None,
+    ids_of: IdsOf | None = None,
 ) -> Iterator[Comparison]:
-    """Seconds for each token decoded after each length, over DECODE_TOKENS at a time. stock: as for compare_prefill.
+    """Seconds for each token decoded after each length, over DECODE_TOKENS at a time. stock, ids_of: as for
+    compare_prefill.
 
     All caches are held together, and grow by the same tokens' number at each turn.
     """
     model_of = _models(model, stock)
     for length in turns.lengths:
-        ids = random_ids(model, length)
+        ids = (ids_of or random_ids)(model, length)
         capacity = length + (turns.repeats + 1) * DECODE_TOKENS
         readers = {}
         for mode in turns.contestants:

@@ -45,6 +45,10 @@ Modes = Annotated[
     ),
 ]
 Repeats = Annotated[int, typer.Option(help="How often each is measured.")]
+Text = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Read this document's first tokens; by default random ones are read."),
+]
 ResultFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file.")
 ]
@@ -62,6 +66,7 @@ def bench_command(what: str) -> Callable[..., int]:
         lengths: Lengths = "1024,4096,8192",
         modes: Modes = "exact,stream",
         repeats: Repeats = 3,
+        text: Text = None,
         json: ResultFile = None,
     ) -> int:
         display = open_display(settings.appearance)
@@ -71,7 +76,7 @@ def bench_command(what: str) -> Callable[..., int]:
         read = settings.read
         subject = subject_of(read, model, shape, model_config)
         turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
-        bench = Bench(what, subject, read, turns)
+        bench = Bench(what, subject, read, turns, text)
         lengths_done = f"{{}} of {len(turns.lengths)} lengths".format
         if not measure_all(bench, bench.run(display), partial(_line, what), lengths_done, json, display):
             return INTERRUPTED

@@ -12,6 +12,7 @@ from lcdoc.bench.comparison import Comparison
 from lcdoc.bench.peak import measure_apart
 from lcdoc.bench.run import Bench
 from lcdoc.bench.subject import SHAPES, Subject
+from lcdoc.bench.text_ids import TextIds
 from lcdoc.bench.turns import Turns
 from lcdoc.config import ReadSettings
 from lcdoc.errors import LcdocError, ModelError, UsageError
@@ -48,7 +49,7 @@ class Clock:
     """Time that passes only while somebody reads: a token of stock takes 3 s, one of any other 1 s."""
 
     def __init__(self) -> None:
-        self.now, self.turns = 0.0, []
+        self.now, self.turns, self.read = 0.0, [], []
 
     def perf_counter(self) -> float:
         return self.now
@@ -61,6 +62,7 @@ class TimedReader:
     def prefill(self, ids, on_chunk=None) -> None:
         self.clock.now += len(ids) * (3 if self.mode == "stock" else 1)
         self.clock.turns.append(self.mode)
+        self.clock.read.append(list(ids))
 
     read = prefill
 
@@ -110,6 +112,31 @@ def test_a_bench_of_a_real_reading(what: str, weights: str) -> None:
             samples = result["modes"][mode]["samples_s"]
             assert len(samples) == 2 and all(sample > 0 for sample in samples)
             assert result["modes"][mode]["stock_to_mode"] == comparison.ratio(mode)
+
+
+@pytest.mark.parametrize("compare", [speed.compare_prefill, speed.compare_decode])
+def test_every_mode_reads_the_first_tokens_of_a_text(
+    clock: Clock, byte_model: Path, tmp_path: Path, compare
+) -> None:
+    (tmp_path / "text.txt").write_text("abcdefghij" * 30)
+    ids_of = TextIds(str(tmp_path / "text.txt"), Subject(str(byte_model)), 200)
+    list(compare(MODEL, SETTINGS, SMALL, ids_of=ids_of))
+    read = [ids for ids in clock.read if len(ids) in SMALL.lengths]
+    assert {len(ids) for ids in read} == set(SMALL.lengths) and len(read) >= 6
+    assert all(ids == read[0][:10] * (len(ids) // 10) for ids in read) and len(set(read[0])) == 10
+
+
+def test_a_text_that_a_bench_cannot_read(byte_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("word " * 30)
+    with pytest.raises(UsageError, match=r"has 15\d tokens, fewer than the 200 of --lengths"):
+        Bench("prefill", Subject(str(byte_model)), SETTINGS, SMALL, str(path))
+    with pytest.raises(UsageError, match="random weights have no tokenizer"):
+        Bench("prefill", TINY, SETTINGS, SMALL, str(path))
+    with pytest.raises(UsageError, match="does not depend on what is read"):
+        Bench("memory", Subject(str(byte_model)), SETTINGS, SMALL, str(path))
+    told = Bench("prefill", Subject(str(byte_model)), SETTINGS, replace(SMALL, lengths=(150,)), str(path))
+    assert told.report()["settings"]["text"]["file"] == "text.txt"
 
 
 def test_a_model_is_measured_with_its_own_profile() -> None:
