@@ -97,8 +97,10 @@ class MemoryMeter:
     def base_bytes(self) -> int:
         """What is taken before any weights are loaded, and by running itself. What was freed until then is not
         counted: it is given back."""
+        if self.device.type == "cuda":
+            return 0
         release_unused()
-        return 0 if self.device.type == "cuda" else self.now_bytes() + CPU_RUNTIME_BYTES
+        return self.now_bytes() + CPU_RUNTIME_BYTES
 
     def total_bytes(self) -> int:
         """All memory of the device."""
