@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lcdoc.bench.comparison import Comparison
@@ -40,7 +40,7 @@ class Peak:
 class MemoryComparison(Comparison):
     """samples: peak_bytes. peaks: the last of each mode, in full."""
 
-    peaks: Mapping[str, Peak]
+    peaks: Mapping[str, Peak] = field(default_factory=dict)
 
     def to_json(self, unit: str) -> dict[str, Any]:
         return super().to_json(unit) | {"last": {mode: asdict(peak) for mode, peak in self.peaks.items()}}
@@ -49,16 +49,18 @@ class MemoryComparison(Comparison):
 def compare_memory(
     subject: Subject, settings: ReadSettings, turns: Turns, observer: Observer = silent
 ) -> Iterator[MemoryComparison]:
-    """Peak bytes of reading each length and decoding a little. Raises LcdocError where a process fails."""
+    """Peak bytes of reading each length and decoding a little: all there is of a length after each of its turns. Raises
+    LcdocError where a process fails."""
     for length in turns.lengths:
-        samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
-        peaks = {}
+        comparison = MemoryComparison.of(length, turns.contestants)
         for repeat in range(turns.repeats):
-            for mode in turns.order(repeat):
-                peaks[mode] = measure_apart(subject, settings, mode, length)
-                samples[mode].append(peaks[mode].peak_bytes)
-                observer(Progress("read", length, length, 0.0, peaks[mode].kv_bytes, peaks[mode].peak_bytes))
-        yield MemoryComparison(length, samples, peaks)
+            peaks = {}
+            for mode in turns.order(turns.contestants, repeat):
+                peaks[mode] = peak = measure_apart(subject, settings, mode, length)
+                observer(Progress("read", length, length, 0.0, peak.kv_bytes, peak.peak_bytes))
+            measured = {mode: peak.peak_bytes for mode, peak in peaks.items()}
+            comparison = replace(comparison.with_turn(measured), peaks=peaks)
+            yield comparison
 
 
 def measure_apart(subject: Subject, settings: ReadSettings, mode: str, length: int) -> Peak:

@@ -48,20 +48,34 @@ class Bench:
                 "text": self._ids_of.told if self._ids_of else None,
             }
         }
-        self.comparisons: list[Comparison] = []
+        self._so_far: dict[int, Comparison] = {}
+        self._turns_done = 0
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """All there is so far, by length."""
+        return [self._so_far[length] for length in sorted(self._so_far)]
 
     def run(self, observer: Observer = silent) -> Iterator[Comparison]:
-        """Measures length after length and yields each as it is done."""
+        """Measures turn after turn and yields all there is of its length as each is done."""
         for comparison in self._compare(observer):
-            self.comparisons.append(comparison)
+            self._so_far[comparison.length_tokens] = comparison
+            self._turns_done += 1
             yield comparison
 
     def report(self) -> dict[str, Any]:
         """All there is so far, ready for JSON."""
-        return self._head | {
-            "complete": len(self.comparisons) == len(self._turns.lengths),
-            "results": [comparison.to_json(UNITS[self.what]) for comparison in self.comparisons],
+        unit, comparisons = UNITS[self.what], self.comparisons
+        report = self._head | {
+            "complete": self._turns_done == self._turns.number,
+            "results": [comparison.to_json(unit) for comparison in comparisons],
         }
+        if self.what == "prefill":
+            report["rates_to_shortest"] = {
+                mode: {str(one.length_tokens): one.rates(mode, comparisons[0]) for one in comparisons[1:]}
+                for mode in self._turns.contestants
+            }
+        return report
 
     def _compare(self, observer: Observer) -> Iterator[Comparison]:
         if self.what == "memory":

@@ -38,27 +38,32 @@ def compare_prefill(
     stock: Any = None,
     ids_of: IdsOf | None = None,
 ) -> Iterator[Comparison]:
-    """Seconds to read each length, from the first token to the logits after the last. stock: the model that stock
-    transformers read with, where the modes' own has its weights rounded. ids_of: what is read, random ids by default.
+    """Seconds to read each length, from the first token to the logits after the last: all there is of a length after
+    each of its turns. stock: the model that stock transformers read with, where the modes' own has its weights rounded.
+    ids_of: what is read, random ids by default.
+
+    Lengths take turns as modes do: what slows the machine down for a while then slows each of them.
     """
     model_of = _models(model, stock)
     for mode in turns.contestants:
         warm_up = random_ids(model, WARM_UP_TOKENS)
         open_reader(model_of(mode), mode, settings, WARM_UP_TOKENS).read(warm_up)
-    for length in turns.lengths:
-        ids = (ids_of or random_ids)(model, length)
-        samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
-        for repeat in range(turns.repeats):
-            for mode in turns.order(repeat):
+    comparisons = {length: Comparison.of(length, turns.contestants) for length in turns.lengths}
+    for repeat in range(turns.repeats):
+        for length in turns.order(turns.lengths, repeat):
+            ids = (ids_of or random_ids)(model, length)
+            seconds = {}
+            for mode in turns.order(turns.contestants, repeat):
                 reader = open_reader(model_of(mode), mode, settings, length)
                 synchronize(model.device)
                 started = time.perf_counter()
                 reader.read(ids)
                 synchronize(model.device)
-                samples[mode].append(time.perf_counter() - started)
-                observer(Progress("read", length, length, length / samples[mode][-1], reader.cache.nbytes, 0))
+                seconds[mode] = time.perf_counter() - started
+                observer(Progress("read", length, length, length / seconds[mode], reader.cache.nbytes, 0))
                 del reader  # two caches of the longest length may not fit together
-        yield Comparison(length, samples)
+            comparisons[length] = comparisons[length].with_turn(seconds)
+            yield comparisons[length]
 
 
 def compare_decode(
@@ -69,8 +74,8 @@ def compare_decode(
     stock: Any = None,
     ids_of: IdsOf | None = None,
 ) -> Iterator[Comparison]:
-    """Seconds for each token decoded after each length, over DECODE_TOKENS at a time. stock, ids_of: as for
-    compare_prefill.
+    """Seconds for each token decoded after each length, over DECODE_TOKENS at a time: all there is of a length after
+    each of its turns. stock, ids_of: as for compare_prefill.
 
     All caches are held together, and grow by the same tokens' number at each turn.
     """
@@ -84,12 +89,14 @@ def compare_decode(
             readers[mode].read(ids)
             _decode_s(model, readers[mode])  # warms up
             observer(Progress("read", length, length, 0.0, readers[mode].cache.nbytes, 0))
-        samples: dict[str, list[float]] = {mode: [] for mode in turns.contestants}
+        comparison = Comparison.of(length, turns.contestants)
         for repeat in range(turns.repeats):
-            for mode in turns.order(repeat):
+            seconds = {}
+            for mode in turns.order(turns.contestants, repeat):
                 switch(model_of(mode), mode)
-                samples[mode].append(_decode_s(model, readers[mode]))
-        yield Comparison(length, samples)
+                seconds[mode] = _decode_s(model, readers[mode])
+            comparison = comparison.with_turn(seconds)
+            yield comparison
 
 
 def _models(model: Any, stock: Any) -> Callable[[str], Any]:

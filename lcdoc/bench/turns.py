@@ -1,9 +1,12 @@
 """What a bench measures: which lengths, in which modes, how often."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lcdoc.errors import UsageError
 from lcdoc.evaluate.modes import STOCK, check_modes
+
+Taker = TypeVar("Taker")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ class Turns:
         """All modes, stock first."""
         return (STOCK, *(mode for mode in self.modes if mode != STOCK))
 
-    def order(self, repeat: int) -> tuple[str, ...]:
-        """The contestants' turns: turned round at every other repeat, so that no one always comes first."""
-        return self.contestants if repeat % 2 == 0 else self.contestants[::-1]
+    @property
+    def number(self) -> int:
+        """Of turns in all: each measures one length in all modes."""
+        return len(self.lengths) * self.repeats
+
+    @staticmethod
+    def order(which: tuple[Taker, ...], repeat: int) -> tuple[Taker, ...]:
+        """Who takes turns: turned round at every other repeat, so that no one always comes first."""
+        return which if repeat % 2 == 0 else which[::-1]

@@ -77,11 +77,13 @@ def bench_command(what: str) -> Callable[..., int]:
         subject = subject_of(read, model, shape, model_config)
         turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
         bench = Bench(what, subject, read, turns, text)
-        lengths_done = f"{{}} of {len(turns.lengths)} lengths".format
-        if not measure_all(bench, bench.run(display), partial(_line, what), lengths_done, json, display):
+        turns_done = f"{{}} of {turns.number} turns".format
+        if not measure_all(bench, bench.run(display), partial(_line, what), turns_done, json, display):
             return INTERRUPTED
-        rows = [row for comparison in bench.comparisons for row in _rows(what, comparison)]
-        print_table(what, ["tokens, mode", "median", "least", "most", "stock took"], rows)
+        shortest = bench.comparisons[0]
+        rows = [row for comparison in bench.comparisons for row in _rows(what, comparison, shortest)]
+        rate = [f"rate, of that at {shortest.length_tokens:,}"] if what == "prefill" else []
+        print_table(what, ["tokens, mode", "median", "least", "most", "stock took", *rate], rows)
         return 0
 
     return command
@@ -105,15 +107,17 @@ def _line(what: str, comparison: "Comparison") -> str:
         if mode != STOCK
     )
     stock = _amount(what, median(comparison.samples[STOCK]))
-    return "; ".join((f"{comparison.length_tokens:,} tokens: {STOCK} {stock}", *modes))
+    turn = f"{comparison.length_tokens:,} tokens, turn {len(comparison.samples[STOCK])}"
+    return "; ".join((f"{turn}: {STOCK} {stock}", *modes))
 
 
-def _rows(what: str, comparison: "Comparison") -> list[list[str]]:
+def _rows(what: str, comparison: "Comparison", shortest: "Comparison") -> list[list[str]]:
     return [
         [
             f"{comparison.length_tokens:,} {mode}",
             *(_amount(what, value) for value in (median(samples), min(samples), max(samples))),
             f"{comparison.ratio(mode):.2f}x",
+            *([f"{median(comparison.rates(mode, shortest)):.0%}"] if what == "prefill" else []),
         ]
         for mode, samples in comparison.samples.items()
     ]

@@ -39,9 +39,16 @@ def test_ratios_are_of_the_same_repeat_and_their_median_counts() -> None:
     }
 
 
+def test_the_rate_of_a_length_beside_another_is_that_of_the_same_repeat() -> None:
+    short = Comparison(100, {"stock": [1.0, 2.0, 1.0]})
+    long = Comparison(400, {"stock": [8.0, 8.0]})
+    assert long.rates("stock", short) == [0.5, 1.0]
+    assert short.rates("stock", short) == [1.0, 1.0, 1.0]
+
+
 def test_turns_alternate_and_stock_is_always_there_once() -> None:
-    assert SMALL.order(0) == ("stock", "exact", "stream")
-    assert SMALL.order(1) == ("stream", "exact", "stock")
+    assert SMALL.order(SMALL.contestants, 0) == ("stock", "exact", "stream")
+    assert SMALL.order(SMALL.contestants, 1) == ("stream", "exact", "stock")
     assert Turns(modes=("stock", "exact")).contestants == ("stock", "exact")
 
 
@@ -87,14 +94,21 @@ MODEL = SimpleNamespace(device=SimpleNamespace(type="cpu"))
 
 
 def test_prefill_seconds_are_those_of_the_reading(clock: Clock) -> None:
-    [comparison] = speed.compare_prefill(MODEL, SETTINGS, replace(SMALL, lengths=(100,)))
+    first, comparison = speed.compare_prefill(MODEL, SETTINGS, replace(SMALL, lengths=(100,)))
+    assert first.samples == {"stock": [300], "exact": [100], "stream": [100]}
     assert comparison.samples == {"stock": [300, 300], "exact": [100, 100], "stream": [100, 100]}
     assert comparison.ratio("exact") == 3
     assert clock.turns[3:] == ["stock", "exact", "stream", "stream", "exact", "stock"]
 
 
+def test_lengths_take_turns_in_prefill(clock: Clock) -> None:
+    turns = [one.length_tokens for one in speed.compare_prefill(MODEL, SETTINGS, SMALL)]
+    assert turns == [100, 200, 200, 100]
+    assert [len(ids) for ids in clock.read[3:]] == [100] * 3 + [200] * 6 + [100] * 3
+
+
 def test_decode_seconds_are_per_token(clock: Clock) -> None:
-    [comparison] = speed.compare_decode(MODEL, SETTINGS, replace(SMALL, lengths=(100,)))
+    _, comparison = speed.compare_decode(MODEL, SETTINGS, replace(SMALL, lengths=(100,)))
     assert comparison.samples == {"stock": [3, 3], "exact": [1, 1], "stream": [1, 1]}
     assert clock.turns[6:] == ["stock", "exact", "stream", "stream", "exact", "stock"]
 
@@ -102,16 +116,23 @@ def test_decode_seconds_are_per_token(clock: Clock) -> None:
 @pytest.mark.parametrize(("what", "weights"), [("prefill", "model"), ("decode", "model"), ("decode", "int4")])
 def test_a_bench_of_a_real_reading(what: str, weights: str) -> None:
     bench = Bench(what, TINY, replace(SETTINGS, weights=weights), SMALL)
-    comparisons = list(bench.run())
+    turns = bench.run()
+    next(turns)
+    assert bench.report()["complete"] is False and len(bench.report()["results"]) == 1
+    assert len(list(turns)) == 3
     report = json.loads(json.dumps(bench.report(), allow_nan=False))
     assert report["suite"] == f"bench {what}" and report["complete"] is True
     assert report["model"] == {"name": "random weights, llama-tiny", "dtype": "float32"}
     assert [result["length_tokens"] for result in report["results"]] == [100, 200]
-    for comparison, result in zip(comparisons, report["results"], strict=True):
+    for comparison, result in zip(bench.comparisons, report["results"], strict=True):
         for mode in ("stock", "exact", "stream"):
             samples = result["modes"][mode]["samples_s"]
             assert len(samples) == 2 and all(sample > 0 for sample in samples)
             assert result["modes"][mode]["stock_to_mode"] == comparison.ratio(mode)
+    if what == "prefill":
+        short, long = (result["modes"]["exact"]["samples_s"] for result in report["results"])
+        rates = [2 * one / other for one, other in zip(short, long, strict=True)]
+        assert report["rates_to_shortest"]["exact"] == {"200": pytest.approx(rates)}
 
 
 @pytest.mark.parametrize("compare", [speed.compare_prefill, speed.compare_decode])
@@ -244,9 +265,10 @@ def test_the_command_from_end_to_end(run_lcdoc, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert [row["length_tokens"] for row in report["results"]] == [64, 128] and report["complete"]
-    rows = [line.split()[:2] for line in result.stdout.splitlines() if line.rstrip().endswith("x")]
-    assert rows == [["64", "stock"], ["64", "exact"], ["128", "stock"], ["128", "exact"]]
-    assert "128 tokens: stock " in result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if line.rstrip().endswith("%")]
+    assert [row[:2] for row in rows] == [["64", "stock"], ["64", "exact"], ["128", "stock"], ["128", "exact"]]
+    assert [row[-1] for row in rows[:2]] == ["100%", "100%"]
+    assert "128 tokens, turn 1: stock " in result.stderr
 
 
 def test_the_command_refuses_what_it_does_not_measure(run_lcdoc) -> None:
