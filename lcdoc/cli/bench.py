@@ -82,8 +82,11 @@ def bench_command(what: str) -> Callable[..., int]:
             return INTERRUPTED
         shortest = bench.comparisons[0]
         rows = [row for comparison in bench.comparisons for row in _rows(what, comparison, shortest)]
-        rate = [f"rate, of that at {shortest.length_tokens:,}"] if what == "prefill" else []
-        print_table(what, ["tokens, mode", "median", "least", "most", "stock took", *rate], rows)
+        columns, title = ["tokens, mode", "median", "least", "most", "stock took"], what
+        if what == "prefill":
+            columns.append("rate")
+            title += f"; rate: tokens a second, of those at {shortest.length_tokens:,}"
+        print_table(title, columns, rows)
         return 0
 
     return command

@@ -159,7 +159,8 @@ class SinkWindowBuffer:
     def append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         num_new = keys.shape[2]
         num_sinks = min(max(self.sink_size - self.seen_tokens, 0), num_new)
-        self._write(keys, values, 0, num_sinks, self.seen_tokens)
+        if num_sinks:
+            self._write(keys, values, 0, num_sinks, self.seen_tokens)
         # Of the rest only the last recent_size can stay; they land in at most two runs of slots.
         first = max(num_sinks, num_new - self.recent_size)
         while first < num_new:
