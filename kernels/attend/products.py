@@ -12,8 +12,8 @@ import torch
 # Queries that a product takes at the price of one: numbers in a vector register.
 MOST_ROWS = 16
 # Bytes of keys that a core must have for products to be the quicker way, in all and besides for each KV head, to which
-# some calls fall. At the bounds they take 0.9 to 1.1 times as long as the flash kernel, with 8,000 to 32,000 keys 0.5 to
-# 1.0 (1 to 8 KV heads of 64 and 128 numbers, one and two cores, torch 2.13).
+# some calls fall. At the bounds they take 0.9 to 1.1 times as long as the flash kernel, with 8,000 to 32,000 keys 0.5
+# to 1.0 (1 to 8 KV heads of 64 and 128 numbers, one and two cores, torch 2.13).
 LEAST_KEY_BYTES, LEAST_HEAD_BYTES = 352 << 10, 112 << 10
 # Bytes of values that are worked on at a time; at least one head's.
 MOST_KEY_BYTES = 6 << 20
