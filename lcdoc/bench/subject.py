@@ -108,7 +108,6 @@ class Subject:
                 attn_implementation=register(),
             )
         model = self._random_model()
-        from lcdoc.models.joint_linear import join_linears
         from lcdoc.models.rounding import replace_linears
 
         weights = stored_weights(weights, model.dtype)
@@ -116,7 +115,6 @@ class Subject:
             model = replace_linears(model, weights)
         if packed and self.packs:
             pack_linears(model)
-            join_linears(model)
         return model
 
     def _random_model(self) -> Any:

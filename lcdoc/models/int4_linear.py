@@ -1,10 +1,9 @@
 """A linear layer of four bits a weight, laid out as PyTorch's kernel for few rows on a CPU reads it."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lcdoc.models.rounded_linear import FEW_ROWS, RoundedLinear
@@ -55,19 +54,6 @@ class Int4Linear(RoundedLinear):
     has_kernel = torch.backends.cpu.get_cpu_capability() in TILES
     scales: Tensor
 
-    @classmethod
-    def joined(cls, linears: Sequence["Int4Linear"]) -> "Int4Linear":
-        """One layer with the outputs of all, which have the same inputs and whole tiles, behind each other."""
-        first, num_outputs = linears[0], sum(linear.out_features for linear in linears)
-        joint = cls(nn.Linear(first.in_features, num_outputs, bias=False, dtype=first.dtype, device="meta"))
-        for name, dim in (("weight", 0), ("scales", 1)):
-            parts = torch.cat([getattr(linear, name) for linear in linears], dim)
-            joint.register_parameter(name, nn.Parameter(parts, requires_grad=False))
-        if first.bias is not None:
-            biases = torch.cat([linear.bias for linear in linears])
-            joint.bias = nn.Parameter(biases, requires_grad=False)
-        return joint
-
     def pack(self, weight: Tensor) -> dict[str, Tensor]:
         if weight.is_meta:  # shapes alone, without the work
             rows = -(-self.out_features // self.row_step) * self.row_step
@@ -94,22 +80,18 @@ class Int4Linear(RoundedLinear):
         return {"weight": weight, "scales": _fill(pairs, self.row_step).transpose(0, 1).contiguous()}
 
     def unpack(self, rows: slice) -> Tensor:
-        """rows: whole tiles, but for the last."""
-        start, stop, _ = rows.indices(self.out_features)
-        half, filled = self.row_step // 2, -(-stop // self.row_step) * self.row_step
-        tiles = self.weight[start:filled].view(-1, self.scales.shape[0] * GROUP_SIZE, half).transpose(1, 2)
+        """rows: a whole number of tiles, but for the last."""
+        start, stop, _ = rows.indices(len(self.weight))
+        half = self.row_step // 2
+        tiles = self.weight[start:stop].view(-1, self.scales.shape[0] * GROUP_SIZE, half).transpose(1, 2)
         levels = torch.stack((tiles & 15, tiles >> 4), dim=1).flatten(0, 2)
-        steps, offsets = self.scales[:, start:filled].unbind(2)
+        steps, offsets = self.scales[:, start:stop].unbind(2)
         weights = Levels(levels, steps.T, offsets.T).weights()
-        return weights[: stop - start, : self.in_features].to(self.dtype)
-
-    def is_quick(self, states: Tensor) -> bool:
-        """Whether there is a kernel for so few rows."""
-        few = states.numel() <= FEW_ROWS * self.in_features
-        return few and self.has_kernel and states.device.type == "cpu"
+        return weights[: self.out_features - start, : self.in_features].to(self.dtype)
 
     def forward(self, states: Tensor) -> Tensor:
-        if not self.is_quick(states):
+        few = states.numel() <= FEW_ROWS * self.in_features
+        if not (few and self.has_kernel and states.device.type == "cpu"):
             return super().forward(states)
         # Hardly more than the kernel's own call, which takes microseconds, as long as looking an attribute up does.
         parameters = self._parameters

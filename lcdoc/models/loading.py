@@ -85,7 +85,6 @@ def load_model(
 
     from lcdoc.engine.packed_linear import pack_linears, packs
     from lcdoc.models.heap import keep_few_kernels, large_blocks_apart
-    from lcdoc.models.joint_linear import join_linears
     from lcdoc.models.offloading import device_map
     from lcdoc.models.placement import choose_device, choose_dtype, dtype_name, stored_weights
     from lcdoc.models.support import is_rounded, supported_class
@@ -131,7 +130,6 @@ def load_model(
             raise ModelError(f"{files.name}: the weights lack {len(missing)} tensors, {missing[0]} the first")
         if packed:
             pack_linears(ready)
-            join_linears(ready)
     if scratch is not None:
         finalize(ready, scratch.cleanup)
     return ready

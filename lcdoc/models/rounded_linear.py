@@ -53,19 +53,14 @@ class RoundedLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """states: [..., in_features]. Returns [..., out_features]."""
-        return self.multiply(states, slice(0, self.out_features))
-
-    def multiply(self, states: Tensor, rows: slice) -> Tensor:
-        """As forward, those rows alone of the weight, from and to a whole number of row_step or the end."""
-        block, first, stop = self._block_rows(states.device), rows.start, rows.stop
-        bias = None if self.bias is None else self.bias[rows]
-        if block >= stop - first:
-            return F.linear(states, self.unpack(rows), bias)
-        output = states.new_empty(*states.shape[:-1], stop - first)
-        for start in range(first, stop, block):
-            some = slice(start, min(start + block, stop))
-            output[..., some.start - first : some.stop - first] = F.linear(states, self.unpack(some))
-        return output if bias is None else output.add_(bias)
+        block = self._block_rows(states.device)
+        if block >= self.out_features:
+            return F.linear(states, self.unpack(slice(None)), self.bias)
+        output = states.new_empty(*states.shape[:-1], self.out_features)
+        for start in range(0, self.out_features, block):
+            rows = slice(start, start + block)
+            output[..., rows] = F.linear(states, self.unpack(rows))
+        return output if self.bias is None else output.add_(self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bits={self.bits}"
