@@ -11,13 +11,13 @@ import torch
 
 # Queries that a product takes at the price of one: numbers in a vector register.
 MOST_ROWS = 16
-# Bytes of keys that a core must have for products to be the quicker way, in all and besides for each KV head, to which
-# some calls fall. At the bounds they take 0.9 to 1.1 times as long as the flash kernel, with 8,000 keys 0.55 to 0.9 (1
-# to 8 KV heads of 64 numbers, one and two cores, torch 2.13, freed blocks in the heap as lcdoc.models.heap leaves it).
-LEAST_KEY_BYTES, LEAST_HEAD_BYTES = 256 << 10, 88 << 10
-# Bytes of keys that are worked on at a time, whole heads of them, twice that in float32: what stays near in the caches.
-# One head's may be more, up to the most.
-NEAR_KEY_BYTES, MOST_KEY_BYTES = 3 << 20, 6 << 20
+# Bytes of keys that a core must have for products to be the quicker way while a model decodes, in all and besides for
+# each KV head, to which some calls fall. Alone they take 0.7 to 1.1 times as long as the flash kernel at these bounds,
+# with 8,000 keys 0.55 to 0.9 (1 to 8 KV heads of 64 numbers, one and two cores, torch 2.13, freed blocks in the heap as
+# lcdoc.models.heap leaves it).
+LEAST_KEY_BYTES, LEAST_HEAD_BYTES = 352 << 10, 112 << 10
+# Bytes of values that are worked on at a time; at least one head's.
+MOST_KEY_BYTES = 6 << 20
 # Keys are filled up to a multiple of this: a product makes code for each new shape, which takes longer than it runs.
 PADDED_TO = 256
 
@@ -38,7 +38,7 @@ def attend(
     """As naive.attend, without mask and softcap. Queries of one group share their keys; nothing is repeated."""
     batch, kv_heads, num_keys, head_dim = keys.shape
     rows = query.reshape(batch * kv_heads, -1, head_dim).float().mul_(scale)
-    at_once = max(1, NEAR_KEY_BYTES // (num_keys * head_dim * keys.itemsize))
+    at_once = max(1, MOST_KEY_BYTES // (num_keys * head_dim * keys.itemsize))
     heads = rows, keys.flatten(0, 1), values.flatten(0, 1)
     if at_once < len(rows):
         parts = starmap(_attend_heads, zip(*(part.split(at_once) for part in heads), strict=True))
@@ -53,27 +53,37 @@ def _attend_heads(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """rows: [heads, rows, head_dim] in float32; keys, values: [heads, num_keys, dim]. Returns output [heads, rows, dim]
     and log-sum-exp [heads, rows]."""
-    padded = _padded(keys, torch.float32)
-    products = [
-        torch.ops.mkldnn._linear_pointwise(*own, None, "none", [], "")
-        for own in zip(rows.unbind(), padded.unbind(), strict=True)
+    num_keys, head_dim = keys.shape[1:]
+    own = rows.new_empty(_padded_length(num_keys), head_dim)  # the same for all heads, so that it stays near
+    scores = [
+        torch.ops.mkldnn._linear_pointwise(row, _fill(own, head), None, "none", [], "")
+        for row, head in zip(rows.unbind(), keys.unbind(), strict=True)
     ]
-    weights = torch.stack(products)  # [heads, rows, padded keys]
-    weights.narrow(2, keys.shape[1], padded.shape[1] - keys.shape[1]).fill_(float("-inf"))
+    weights = torch.stack(scores)  # [heads, rows, padded keys]
+    weights.narrow(2, num_keys, weights.shape[2] - num_keys).fill_(float("-inf"))
     most = weights.amax(dim=-1)
     weights = torch.softmax(weights, dim=-1)
     lse = most - weights.amax(dim=-1).log()
-    return torch.bmm(weights.to(values.dtype), _padded(values, values.dtype)), lse
+    return torch.bmm(weights.to(values.dtype), _padded(values)), lse
 
 
-def _padded(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _padded(tensor: torch.Tensor) -> torch.Tensor:
     """[heads, num_keys, dim] as [heads, padded keys, dim], with zeros behind. A cache holds its heads apart, and a
     product would make one block of them anyway."""
     heads, num_keys, dim = tensor.shape
-    padded = tensor.new_empty(heads, -(-num_keys // PADDED_TO) * PADDED_TO, dim, dtype=dtype)
-    padded.narrow(1, 0, num_keys).copy_(tensor)
-    padded.narrow(1, num_keys, padded.shape[1] - num_keys).zero_()
+    return _fill(tensor.new_empty(heads, _padded_length(num_keys), dim), tensor)
+
+
+def _fill(padded: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor and zeros behind it, in the keys' dimension."""
+    num_keys = tensor.shape[-2]
+    padded.narrow(-2, 0, num_keys).copy_(tensor)
+    padded.narrow(-2, num_keys, padded.shape[-2] - num_keys).zero_()
     return padded
+
+
+def _padded_length(num_keys: int) -> int:
+    return -(-num_keys // PADDED_TO) * PADDED_TO
 
 
 def multiplies(query: torch.Tensor, softcap: float | None) -> bool:

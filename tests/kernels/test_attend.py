@@ -142,8 +142,8 @@ def test_products_over_all_keys_at_once(shape, num_keys, monkeypatch):
     keys, values = keys[:, :, :num_keys], values[:, :, :num_keys, :40]  # as a cache holds them: heads apart
     truth = sdpa(query.double(), keys.double(), values.double(), False)
     theirs = off(sdpa(query, keys, values, False), truth)
-    for at_once in (products.NEAR_KEY_BYTES, 1):  # all heads, one by one
-        monkeypatch.setattr(products, "NEAR_KEY_BYTES", at_once)
+    for at_once in (products.MOST_KEY_BYTES, 1):  # all heads, one by one
+        monkeypatch.setattr(products, "MOST_KEY_BYTES", at_once)
         output, lse = products.attend(query, keys, values, scale=0.125)
         assert output.dtype == torch.bfloat16 and output.shape == truth.shape
         assert off(output, truth) <= 2 * theirs
@@ -175,9 +175,9 @@ def test_products_are_for_few_queries_over_many_keys_in_bfloat16(monkeypatch):
         query = torch.empty(1, heads, num_queries, head_dim, dtype=dtype, device="cpu")
         return products.supports(query, query.new_empty(1, kv_heads, num_keys, head_dim), softcap)
 
-    assert picked() and picked(num_keys=2800) and picked(num_queries=5)
-    assert not picked(num_keys=2700)  # 1,040 KB of keys for two cores
-    assert picked(heads=3, kv_heads=1, num_keys=5600) and not picked(heads=3, kv_heads=1, num_keys=5400)
+    assert picked() and picked(num_keys=3700) and picked(num_queries=5)
+    assert not picked(num_keys=3600)  # 1,376 KB of keys for two cores
+    assert picked(heads=3, kv_heads=1, num_keys=7500) and not picked(heads=3, kv_heads=1, num_keys=7400)
     assert not picked(num_queries=6)  # 18 rows a head
     assert not picked(dtype=torch.float32) and not picked(softcap=30.0)
     assert picked(num_keys=49_000) and not picked(num_keys=50_000)  # 6 MB a head
