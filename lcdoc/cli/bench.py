@@ -52,6 +52,10 @@ Text = Annotated[
 ResultFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file.")
 ]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE.png", help="Draw the result, too; needs pip install 'lcdoc[plot]'."),
+]
 
 
 def bench_command(what: str) -> Callable[..., int]:
@@ -68,11 +72,16 @@ def bench_command(what: str) -> Callable[..., int]:
         repeats: Repeats = 3,
         text: Text = None,
         json: ResultFile = None,
+        plot: PlotFile = None,
     ) -> int:
         display = open_display(settings.appearance)
+        from lcdoc.bench.curves import draw_curves
         from lcdoc.bench.run import Bench
         from lcdoc.bench.turns import Turns
+        from lcdoc.evaluate.plots import check_picture
 
+        if plot is not None:
+            check_picture(plot)
         read = settings.read
         subject = subject_of(read, model, shape, model_config)
         turns = Turns(split_numbers(lengths, "--lengths"), split_names(modes), repeats)
@@ -80,6 +89,9 @@ def bench_command(what: str) -> Callable[..., int]:
         turns_done = f"{{}} of {turns.number} turns".format
         if not measure_all(bench, bench.run(display), partial(_line, what), turns_done, json, display):
             return INTERRUPTED
+        if plot is not None:
+            draw_curves(what, bench.report(), plot)
+            display.say(f"picture written to {plot}")
         shortest = bench.comparisons[0]
         rows = [row for comparison in bench.comparisons for row in _rows(what, comparison, shortest)]
         columns, title = ["tokens, mode", "median", "least", "most", "stock took"], what

@@ -55,7 +55,6 @@ def load_report(path: Path) -> dict[str, Any]:
 
 def draw(reports: Sequence[tuple[str, dict[str, Any]]], path: Path) -> None:
     """The panels of all reports, each with its name, as one PNG. Raises LcdocError where it can't be written."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     all_panels = [panel for name, report in reports for panel in panels(report, name)]
@@ -64,12 +63,19 @@ def draw(reports: Sequence[tuple[str, dict[str, Any]]], path: Path) -> None:
     width = max(len(panel.columns) for panel in all_panels) * CELL_INCHES[0] + MARGIN_INCHES[0]
     height = max(len(panel.rows) for panel in all_panels) * CELL_INCHES[1] + MARGIN_INCHES[1]
     figure = Figure(figsize=(across * width + 0.6, down * height), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(down, across, squeeze=False)
     images = [_fill(axes, panel) for axes, panel in zip(grid.flat, all_panels, strict=False)]
     for axes in grid.flat[len(all_panels) :]:
         axes.set_axis_off()
     figure.colorbar(images[0], ax=grid, label="share that is right")
+    save_picture(figure, path)
+
+
+def save_picture(figure: Any, path: Path) -> None:
+    """figure: matplotlib's. The same bytes for the same figure. Raises LcdocError where it can't be written."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
     try:
         figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
     except OSError as error:

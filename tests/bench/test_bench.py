@@ -9,6 +9,7 @@ import pytest
 
 from lcdoc.bench import speed
 from lcdoc.bench.comparison import Comparison
+from lcdoc.bench.curves import draw_curves
 from lcdoc.bench.peak import measure_apart
 from lcdoc.bench.run import Bench
 from lcdoc.bench.subject import SHAPES, Subject
@@ -269,6 +270,28 @@ def test_the_command_from_end_to_end(run_lcdoc, tmp_path: Path) -> None:
     assert [row[:2] for row in rows] == [["64", "stock"], ["64", "exact"], ["128", "stock"], ["128", "exact"]]
     assert [row[-1] for row in rows[:2]] == ["100%", "100%"]
     assert "128 tokens, turn 1: stock " in result.stderr
+
+
+def test_what_was_measured_is_drawn_against_length(run_lcdoc, tmp_path: Path) -> None:
+    result = run_lcdoc(
+        *("bench", "decode", "--shape", "llama-tiny", "--lengths", "64,128", "--repeats", "1"),
+        *("--modes", "exact", "--plot", "decode.png", "--json", "decode.json"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "picture written to decode.png" in result.stderr
+    report = json.loads((tmp_path / "decode.json").read_text(encoding="utf-8"))
+    draw_curves("decode", report, tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "decode.png").read_bytes()
+    for one in report["results"][1]["modes"].values():
+        one["median_s"] *= 2
+    draw_curves("decode", report, tmp_path / "slower.png")
+    assert (tmp_path / "slower.png").read_bytes() != (tmp_path / "decode.png").read_bytes()
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(run_lcdoc) -> None:
+    result = run_lcdoc("bench", "prefill", "--shape", "llama-tiny", "--plot", "bench.svg")
+    assert result.returncode == 2 and result.stdout == ""
+    assert "name a file that ends in .png" in result.stderr and "tokens" not in result.stderr
 
 
 def test_the_command_refuses_what_it_does_not_measure(run_lcdoc) -> None:
