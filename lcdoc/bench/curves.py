@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from lcdoc.bench.run import UNITS
 from lcdoc.evaluate.plots import save_picture
 
-MEASURED = {
-    "prefill": ("s", "seconds to read"),
-    "decode": ("s", "seconds a token"),
-    "memory": ("bytes", "peak bytes"),
-}
+MEASURED = {"prefill": "seconds to read", "decode": "seconds a token", "memory": "peak bytes"}
 
 
 def draw_curves(what: str, report: dict[str, Any], path: Path) -> None:
@@ -18,8 +15,7 @@ def draw_curves(what: str, report: dict[str, Any], path: Path) -> None:
     written."""
     from matplotlib.figure import Figure
 
-    unit, label = MEASURED[what]
-    results = report["results"]
+    unit, results = UNITS[what], report["results"]
     lengths = [result["length_tokens"] for result in results]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -28,7 +24,9 @@ def draw_curves(what: str, report: dict[str, Any], path: Path) -> None:
         median, least, most = ([one[f"{kind}_{unit}"] for one in own] for kind in ("median", "min", "max"))
         axes.plot(lengths, median, marker="o", label=mode)
         axes.fill_between(lengths, least, most, alpha=0.2)
-    axes.set(xscale="log", yscale="log", xlabel="tokens", ylabel=label, title=report["model"]["name"])
+    axes.set(
+        xscale="log", yscale="log", xlabel="tokens", ylabel=MEASURED[what], title=report["model"]["name"]
+    )
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
     axes.minorticks_off()
     axes.grid(alpha=0.3)

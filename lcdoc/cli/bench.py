@@ -89,9 +89,6 @@ def bench_command(what: str) -> Callable[..., int]:
         turns_done = f"{{}} of {turns.number} turns".format
         if not measure_all(bench, bench.run(display), partial(_line, what), turns_done, json, display):
             return INTERRUPTED
-        if plot is not None:
-            draw_curves(what, bench.report(), plot)
-            display.say(f"picture written to {plot}")
         shortest = bench.comparisons[0]
         rows = [row for comparison in bench.comparisons for row in _rows(what, comparison, shortest)]
         columns, title = ["tokens, mode", "median", "least", "most", "stock took"], what
@@ -99,6 +96,9 @@ def bench_command(what: str) -> Callable[..., int]:
             columns.append("rate")
             title += f"; rate: tokens a second, of those at {shortest.length_tokens:,}"
         print_table(title, columns, rows)
+        if plot is not None:
+            draw_curves(what, bench.report(), plot)
+            display.say(f"picture written to {plot}")
         return 0
 
     return command
