@@ -34,7 +34,7 @@ EVICTION_POLICIES = (
     "question",
 )
 EXTENSIONS = ("none", "auto", "pi", "ntk", "yarn", "longrope", "self-extend", "lm-infinite")
-FUSIONS = ("auto", "parts", "off")
+FUSIONS = ("auto", "parts", "kv", "off")
 KEEP_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(%?)")
 STREAMING_PATTERN = re.compile(r"(\d+(?:\.\d+)?)%")
 COLORS = ("auto", "always", "never")
@@ -59,7 +59,8 @@ class ReadSettings:
     extend: how positions go beyond the model's window, where a document is longer; None leaves it to the length (a
     chat is read as with "auto"), and for an evaluation is "none".
     fusion: whether a document longer than the model's window is read in parts: "auto" where positions are not, or not
-    without much loss, extended, "parts" in any case, "off" never.
+    without much loss, extended, "parts" in any case, "kv" likewise, and passages are then not read again together but
+    attended to as their parts left them, "off" never.
     sink_size, recent_size: tokens a streaming head keeps; None means the profile's, else 64 and 256.
     sparse_prefill: whether retrieval heads read the document by blocks, each chunk only those of the past that may
     matter to it, where that is quicker.

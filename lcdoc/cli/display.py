@@ -20,6 +20,7 @@ PHASES = {
     "read": "reading",
     "judge": "judging passages",
     "reread": "reading again",
+    "join": "joining passages",
     "answer": "answering",
     "map": "summarizing parts",
     "merge": "merging",

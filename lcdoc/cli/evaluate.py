@@ -19,8 +19,8 @@ Modes = Annotated[
         help="exact, stream, duo, bfloat16, int8, int4, stock (transformers), or an eviction policy and what it "
         "keeps: question@25%; duo@75%: that share of the heads streams, by --profile; random@75%: as many drawn at "
         "random. A text longer than the model's window: a method of --extend; for needle, ruler and qa also parts "
-        "(read in parts), words (what shares the question's words) or first (what the window holds), for needle also "
-        "near (the 2,000 tokens around what is asked for).",
+        "or kv (read in parts), words (what shares the question's words) or first (what the window holds), for needle "
+        "also near (the 2,000 tokens around what is asked for).",
     ),
 ]
 Books = Annotated[

@@ -56,10 +56,14 @@ def extension_line(extension: Extension) -> str:
 
 def parts_line(parts: PartsPlan, document_tokens: int, window: int) -> str:
     """ "the document takes 14.2 of the model's windows of 8,192 tokens: read in 30 parts of up to 4,000 tokens"."""
+    most = f"up to {parts.excerpt_tokens:,} of them"
+    then = (
+        f"of which each answer sees {most}" if parts.kept_tokens else f"then {most} again for each question"
+    )
     return (
         f"the document takes {document_tokens / window:.1f} of the model's windows of {window:,} tokens: read in "
-        f"{count(parts.num_parts, 'part')} of up to {parts.tokens:,} tokens, then up to {parts.excerpt_tokens:,} of "
-        f"them again for each question; the sizes are those of one part, the times those of all"
+        f"{count(parts.num_parts, 'part')} of up to {parts.tokens:,} tokens, {then}; the sizes are those of one part, "
+        f"the times those of all"
     )
 
 

@@ -158,6 +158,11 @@ class Rung:
     sparse: bool = False
     selects_pages: bool = False
 
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What decides the numbers that a cache holds."""
+        return self.split, self.kv_dtype, self.eviction
+
 
 @dataclass(frozen=True)
 class Limits:

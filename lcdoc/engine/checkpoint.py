@@ -51,3 +51,6 @@ class Checkpoints(Protocol):
 
     def save(self, token_ids: Sequence[int], checkpoint: Checkpoint) -> None:
         """Keeps what these tokens have left, which were just read. Never raises for want of room or memory."""
+
+    def close(self) -> None:
+        """Ends it: from now on the cache holds other numbers than the tokens would have left before."""

@@ -14,15 +14,15 @@ from lcdoc.fusion.spans import SPAN_TOKENS, Span, cut_spans
 from lcdoc.tasks.answer import Answer
 from lcdoc.tasks.ask import Reading
 from lcdoc.tasks.host import Host
-from lcdoc.tasks.parts_plan import EXCERPT_TOKENS
+from lcdoc.tasks.parts_plan import EXCERPT_TOKENS, IN_PARTS, KV, PARTS
 from lcdoc.tasks.parts_reading import PartsReading
 from lcdoc.tasks.progress import Observer
 from lcdoc.tasks.room import Need, context_window
 from lcdoc.tokens import Prompt, TokenizedDocument, tokenize
 
-# What lcdoc does; only the spans with a question's words, found without reading; only what comes first.
-PARTS, WORDS, FIRST = "parts", "words", "first"
-WHOLE_MODES = (PARTS, WORDS, FIRST)
+# What lcdoc does, both ways; only the spans with a question's words, found without reading; only what comes first.
+WORDS, FIRST = "words", "first"
+WHOLE_MODES = (PARTS, KV, WORDS, FIRST)
 
 # Only what stands around the sentence that is asked for: what the model can say at all.
 NEAR = "near"
@@ -43,10 +43,10 @@ def whole_replies(
     """An answer to each question, in one of NEEDLE_MODES. settings: of the host. sought: for each question the sentence
     that answers it; NEAR alone looks at them. Raises what Reading raises."""
     documents = [document]
-    if mode == PARTS:
+    if mode in IN_PARTS:
         reading = PartsReading(
             documents,
-            replace(settings, mode="auto", fusion=PARTS),
+            replace(settings, mode="auto", fusion=mode),
             max_new_tokens=answer_tokens,
             questions=questions,
             observer=observer,

@@ -10,6 +10,32 @@ from lcdoc.engine.attention_mass import AttentionMass
 from lcdoc.engine.checkpoint import Checkpoints
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.reader import Reader
+from lcdoc.fusion.joint_tokens import ReadTokens
+
+
+@dataclass(frozen=True)
+class ReadPart:
+    """A part that was read, with its cache. start, stop: the part's tokens in it."""
+
+    reader: Reader
+    heads: frozenset[tuple[int, int]]
+    start: int
+    stop: int
+
+    def attention(self, question_ids: Sequence[int]) -> torch.Tensor:
+        """The share of a question's attention that each token of the part has, [stop - start]. Raises AllocationFailed
+        where memory is refused."""
+        mass = AttentionMass(self.heads, self.start, self.stop)
+        self.reader.probe(question_ids, mass)
+        return mass.mean()
+
+    def head(self) -> ReadTokens:
+        """What stands before the part."""
+        return ReadTokens.of(self.reader.cache, 0, self.start)
+
+    def tokens(self, first: int, stop: int) -> ReadTokens:
+        """Those of the part's tokens first..stop-1."""
+        return ReadTokens.of(self.reader.cache, self.start + first, self.start + stop)
 
 
 @dataclass(frozen=True)
@@ -27,19 +53,15 @@ class PartReader:
     between_ids: Sequence[int]
     capacity_tokens: int
 
-    def attention(
+    def read(
         self,
         part_ids: Sequence[int],
-        questions: Sequence[Sequence[int]],
         chunk_tokens: int,
         on_chunk: Callable[[int, int], None],
         checkpoints: Checkpoints | None = None,
-    ) -> list[torch.Tensor]:
-        """For each question, the share of its attention that each token of the part has, [len(part_ids)].
-
-        questions: the token ids of each. on_chunk hears tokens of the part read, and bytes of keys and values. The
-        cache is gone afterwards. checkpoints: keeps the part, and spares reading what it has. Raises AllocationFailed
-        where memory is refused."""
+    ) -> ReadPart:
+        """on_chunk hears tokens of the part read, and bytes of keys and values. checkpoints: keeps the part, and spares
+        reading what it has. Raises AllocationFailed where memory is refused."""
         reader = Reader(
             self.model, HeadSplit.exact(), capacity_tokens=self.capacity_tokens, chunk_tokens=chunk_tokens
         )
@@ -49,9 +71,4 @@ class PartReader:
             on_chunk(min(max(done - start, 0), len(part_ids)), reader.cache.nbytes)
 
         reader.read([*self.head_ids, *part_ids, *self.between_ids], on_read, checkpoints=checkpoints)
-        masses = []
-        for question_ids in questions:
-            mass = AttentionMass(self.heads, start, stop)
-            reader.probe(question_ids, mass)
-            masses.append(mass.mean())
-        return masses
+        return ReadPart(reader, self.heads, start, stop)

@@ -76,7 +76,7 @@ class PageLoss:
 
 @dataclass(frozen=True)
 class PageReread:
-    """The share of a page's tokens that was read again for the answer, together with what else bears on it."""
+    """The share of a page's tokens that the answer was written over, together with what else bears on it."""
 
     source: str
     page: int
@@ -107,6 +107,8 @@ class Receipt:
     positions: "native", "closed up" (what was kept moved to where others were dropped), or the method that extended
     them to extended_times the model's window; that is 1 where none did. parts: 1, or the parts read apart and fused;
     then the answer was written over pages_reread, and every page that was read but isn't among them was left at that.
+    fusion: "parts" where those were really read again, together, "kv" where they were attended to together as their
+    parts had left them; None for a single part.
     conflict: passages that contradict each other where each is asked alone; those were read again in a second round,
     with what stands around them, before all else of pages_reread.
     tokens_from_store: of the tokens read, those that an earlier reading had stored. prefill_density: of the keys before
@@ -132,6 +134,7 @@ class Receipt:
     positions: str = "native"
     extended_times: float = 1.0
     parts: int = 1
+    fusion: str | None = None
     pages_reread: tuple[PageReread, ...] = ()
     conflict: tuple[PassageAnswer, ...] = ()
     tokens_from_store: int = 0

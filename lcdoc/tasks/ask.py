@@ -10,7 +10,7 @@ import torch
 from lcdoc.citations.checker import Checker
 from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
-from lcdoc.engine.budget import Rung
+from lcdoc.engine.checkpoint import Checkpoints
 from lcdoc.engine.joint_decode import Step
 from lcdoc.engine.memory import allocating, release_unused, succeeds
 from lcdoc.engine.reader import Mark, Reader
@@ -53,13 +53,14 @@ class Reading:
         prompt: Prompt | None = None,
         store: Store | None = None,
         checker: Checker | None = None,
+        left: Checkpoints | None = None,
     ) -> None:
         """questions: those known to come; with none, room is kept for a chat. on_note hears, once, of what goes
         otherwise than planned. host: given, the model is that of another reading, which is over. tokens: of the
         documents, where they are known. prompt: what stands around documents and questions. store: what is read is kept
         there, and what is there already is not read again. checker: what answers are held against, where that is more
-        than the documents. Raises DoesNotFitError before any weights are loaded where the documents are longer than the
-        model's window."""
+        than the documents. left: what their tokens have left elsewhere, head and all, so that they aren't read. Raises
+        DoesNotFitError before any weights are loaded where the documents are longer than the model's window."""
         started = time.perf_counter()
         self.documents, self._observer, self._on_note = tuple(documents), observer, on_note
         self._checker = checker or Checker(documents)
@@ -98,6 +99,7 @@ class Reading:
             sources = [document.source for document in documents]
             counted = range(len(self._head_ids), len(self._head_ids) + self.tokens_total)
             self.chain = open_chain(store, host, settings.weights, *way, sources, counted, on_note)
+        self._checkpoints: Checkpoints | None = left or self.chain
         heads, threshold = citing_heads(settings, host.files, host.shape(settings.weights), documents)
         self._watched = Watched(self.tokens, len(self._head_ids), heads, threshold)
         self.attended: Attended | None = None  # what the last answer's tokens looked at
@@ -151,7 +153,7 @@ class Reading:
                 on_chunk,
                 questions=self._known_questions,
                 repeat_ids=self._prompt.repeat_ids(),
-                checkpoints=self.chain,
+                checkpoints=self._checkpoints,
             )
             self._bare = allocating(self._reader.mark)
 
@@ -313,8 +315,8 @@ class Reading:
                     f"{self._plan.summary.rung}; free memory, choose pages with --pages, or a smaller --model"
                 )
             before, self._plan, rung = self._plan.rung, plan, plan.rung
-            if self.chain is not None and _form(rung) != _form(before):
-                self.chain.close()
+            if self._checkpoints is not None and rung.form != before.form:
+                self._checkpoints.close()
             self._on_note(plan.steps[-1])
             release_unused()
             stepped = succeeds(
@@ -386,11 +388,6 @@ class Reading:
         self._observer(
             Progress(phase, done, total, rate, kv_bytes, memory_bytes, budget_bytes, self.tokens_stored)
         )
-
-
-def _form(rung: Rung) -> tuple[object, ...]:
-    """What decides the numbers that a cache holds."""
-    return rung.split, rung.kv_dtype, rung.eviction
 
 
 def stop_ids_of(model: Any, tokenizer: Any) -> frozenset[int]:

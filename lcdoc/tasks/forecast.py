@@ -18,7 +18,14 @@ from lcdoc.fusion.likelihood import num_candidates
 from lcdoc.models import WeightCount, count_weights, fetched_from, layer_bytes, weights_bytes
 from lcdoc.tasks.exact import ExactChange, find_exact_change
 from lcdoc.tasks.own_profile import with_own_profile
-from lcdoc.tasks.parts_plan import PartsPlan, is_read_in_parts, part_settings, parts_below, plan_parts
+from lcdoc.tasks.parts_plan import (
+    IN_PARTS,
+    PartsPlan,
+    is_read_in_parts,
+    part_settings,
+    parts_below,
+    plan_parts,
+)
 from lcdoc.tasks.place import Place
 from lcdoc.tasks.plan import Plan, list_rungs, make_plan
 from lcdoc.tasks.room import Need, context_window, settle
@@ -78,7 +85,7 @@ def make_forecast(
     need = Need(subject.document_tokens, subject.prompt_tokens, max_new_tokens, keep_turns=False)
     all_tokens = need.document_tokens + need.prompt_tokens + max_new_tokens
     config, window, notes = subject.config, context_window(subject.config), []
-    unknown = not subject.installed and settings.extend is None and settings.fusion != "parts"
+    unknown = not subject.installed and settings.extend is None and settings.fusion not in IN_PARTS
     if unknown and all_tokens > window:
         config = _with_window(config, all_tokens)
         notes.append(f"the model's window is {window:,} tokens; this plans as if it were extended")

@@ -6,7 +6,9 @@ from typing import Any
 
 from lcdoc.config import NO_PROFILE, ReadSettings
 from lcdoc.engine.attention_mass import watching_bytes
-from lcdoc.engine.budget import Rung
+from lcdoc.engine.budget import Rung, kv_bytes
+from lcdoc.engine.extension import one_table
+from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.model_shape import ModelShape
 from lcdoc.engine.reader import score_bytes
 from lcdoc.errors import DoesNotFitError, UsageError
@@ -18,7 +20,8 @@ from lcdoc.tasks.plan import Plan
 from lcdoc.tasks.room import MIN_ANSWER_TOKENS, Need, context_window
 from lcdoc.tokens import TokenizedDocument
 
-OFF, PARTS = "off", "parts"
+OFF, PARTS, KV = "off", "parts", "kv"
+IN_PARTS = (PARTS, KV)
 
 # A part with all that stands around it takes no more than this share of the model's window.
 PART_SHARE = 1 / 2
@@ -28,6 +31,9 @@ EXCERPT_TOKENS = 1500
 
 # An answer is kept no more than this share of the window free, so that a small one still holds an excerpt.
 ANSWER_SHARE = 1 / 4
+
+# So many times what a question's answer is written over is kept of the parts, as long as others may yet rank higher.
+KEPT_TIMES = 3
 
 # Parts and excerpts shorter than this tell nothing.
 LEAST_TOKENS = 64
@@ -40,7 +46,9 @@ class PartsPlan:
     """part: how one part is read, exactly, and again: how what bears on a question is read once more. num_parts:
     counted where the text is known, else the least there can be. tokens: the most of the document in a part.
     watching_bytes: what is taken on top to see what a question attends to. likelihood_bytes: likewise, to see how
-    likely spans make a question; 0 where the budget has no room, and that is not looked at."""
+    likely spans make a question; 0 where the budget has no room, and that is not looked at. kept_tokens: of each
+    question, those whose keys and values are kept of the parts, and kept_bytes, of all questions; 0 where what bears on
+    a question is read again."""
 
     part: Plan
     again: Plan
@@ -49,19 +57,22 @@ class PartsPlan:
     excerpt_tokens: int
     watching_bytes: int
     likelihood_bytes: int
+    kept_tokens: int = 0
+    kept_bytes: int = 0
 
     @property
     def loss(self) -> str:
         """What is given up, in words."""
         by = "" if self.likelihood_bytes else ", judged without its likelihood, for which there is no memory"
+        apart = ", as they were read there" if self.kept_tokens else ""
         return (
             f"read in {self.num_parts} parts; each answer sees no more than {self.excerpt_tokens:,} tokens of them "
-            f"together, those that bear on its question most{by}"
+            f"together{apart}, those that bear on its question most{by}"
         )
 
     @property
     def peak_bytes(self) -> int:
-        return max(
+        return self.kept_bytes + max(
             self.part.rung.peak_bytes + self.watching_bytes,
             self.again.rung.peak_bytes + self.likelihood_bytes,
         )
@@ -75,7 +86,9 @@ class PartsPlan:
         """A way to read a part, as a way to read the document."""
         name = "in parts" if rung.name in ("exact", "as asked") else f"in parts, {rung.name}"
         loss = "; ".join(filter(None, (rung.loss, self.loss)))
-        return replace(rung, name=name, loss=loss, peak_bytes=rung.peak_bytes + self.watching_bytes)
+        return replace(
+            rung, name=name, loss=loss, peak_bytes=rung.peak_bytes + self.watching_bytes + self.kept_bytes
+        )
 
     @property
     def summary(self) -> PlanSummary:
@@ -105,8 +118,8 @@ def is_read_in_parts(
         return not _fits_at_once(make, settings, need) and bool(
             parts_below(make, config, settings, need, shape, None)
         )
-    if settings.fusion == PARTS:
-        _check_settings(settings)
+    if settings.fusion in IN_PARTS:
+        _check_settings(settings, shape)
         return True
     if is_left_alone(settings):
         return False
@@ -173,19 +186,33 @@ def plan_parts(
             f"the question takes {need.prompt_tokens:,} tokens with all that stands around it, too many to read a "
             f"document in parts with a window of {window:,}; ask more briefly, or choose another --model"
         )
+    kept_tokens = KEPT_TIMES * excerpt_tokens if settings.fusion == KV else 0
+    kept_bytes = need.num_questions * kv_bytes(shape, HeadSplit.exact(), kept_tokens, "model")
     again = make(again_settings(settings), replace(need, document_tokens=excerpt_tokens))
-    while (part := _plan_part(make, settings, need, shape, part_tokens)) is None:
+    if kept_bytes and (again.rung.eviction or again.rung.peak_bytes + kept_bytes > again.budget_bytes):
+        raise DoesNotFitError(
+            f"--fusion kv keeps {kept_bytes / 1e6:,.0f} MB of keys and values of the parts, which the budget of "
+            f"{again.budget_bytes / 1e9:.2f} GB has no room for; raise --budget, ask fewer questions at once, or take "
+            f"--fusion parts"
+        )
+    while (part := _plan_part(make, settings, need, shape, part_tokens, kept_bytes)) is None:
         part_tokens //= 2
         if part_tokens < LEAST_TOKENS:
             raise DoesNotFitError(
                 f"not even {2 * part_tokens:,} tokens can be read exactly within the budget of "
                 f"{again.budget_bytes / 1e9:.2f} GB; raise --budget, or take a smaller --model"
             )
+    if kept_tokens and len({str(one_table(config, plan.room.capacity_tokens)) for plan in (part, again)}) > 1:
+        raise UsageError(
+            "--fusion kv turns keys to other positions, but this model turns those of long parts otherwise than those "
+            "of short excerpts; take --fusion parts"
+        )
     watching = _watching_bytes(shape, part_tokens)
     likelihood = score_bytes(need.prompt_tokens, shape.vocab_size, shape.dtype.itemsize)
-    if again.rung.peak_bytes + likelihood > again.budget_bytes:
+    if again.rung.peak_bytes + kept_bytes + likelihood > again.budget_bytes:
         likelihood = 0
-    plan = PartsPlan(part, again, 0, part_tokens, excerpt_tokens, watching, likelihood)
+    sizes = part_tokens, excerpt_tokens, watching, likelihood, kept_tokens, kept_bytes
+    plan = PartsPlan(part, again, 0, *sizes)
     num_parts = -(-need.document_tokens // part_tokens)
     if tokens is not None:
         num_parts = len(cut(plan, tokens))
@@ -193,15 +220,16 @@ def plan_parts(
 
 
 def _plan_part(
-    make: MakePlan, settings: ReadSettings, need: Need, shape: ModelShape, part_tokens: int
+    make: MakePlan, settings: ReadSettings, need: Need, shape: ModelShape, part_tokens: int, kept_bytes: int
 ) -> Plan | None:
-    """How a part of so many tokens is read; None where it would have to give something up."""
+    """How a part of so many tokens is read; None where it would have to give something up. kept_bytes: of other parts,
+    meanwhile."""
     try:
         plan = make(part_settings(settings), replace(need, document_tokens=part_tokens, max_new_tokens=1))
     except DoesNotFitError:
         return None
-    fits = plan.rung.peak_bytes + _watching_bytes(shape, part_tokens) <= plan.budget_bytes
-    return plan if fits and plan.rung.eviction is None else None
+    taken_bytes = plan.rung.peak_bytes + _watching_bytes(shape, part_tokens) + kept_bytes
+    return plan if taken_bytes <= plan.budget_bytes and plan.rung.eviction is None else None
 
 
 def _watching_bytes(shape: ModelShape, part_tokens: int) -> int:
@@ -231,11 +259,13 @@ def part_settings(settings: ReadSettings) -> ReadSettings:
 
 
 def again_settings(settings: ReadSettings) -> ReadSettings:
-    """For what is read again: as a document of its own that fits the window."""
+    """For what is read again, as a document of its own that fits the window, or taken from the parts as it is there."""
+    if settings.fusion == KV:
+        return replace(part_settings(settings), page_selection=settings.page_selection)
     return replace(settings, extend=NONE, fusion=OFF)
 
 
-def _check_settings(settings: ReadSettings) -> None:
+def _check_settings(settings: ReadSettings, shape: ModelShape) -> None:
     other = None
     if settings.mode in ("exact", "stream"):
         other = f"--mode {settings.mode}"
@@ -243,8 +273,20 @@ def _check_settings(settings: ReadSettings) -> None:
         other = "--evict or --keep"
     elif settings.extend not in (None, AUTO, NONE):
         other = f"--extend {settings.extend}"
+    elif settings.fusion == KV and settings.mode != "auto":
+        other = f"--mode {settings.mode}"
+    elif settings.fusion == KV and settings.kv_dtype not in ("auto", "model"):
+        raise UsageError(
+            f"--fusion kv keeps keys and values as the model computes them; it can't go with --kv-dtype "
+            f"{settings.kv_dtype}: leave out one of them"
+        )
+    elif settings.fusion == KV and any(shape.windows):
+        raise UsageError(
+            "--fusion kv needs keys and values of whole parts, but this model's layers with a window of their own drop "
+            "them; take --fusion parts, or another --model"
+        )
     if other:
         raise UsageError(
-            f"--fusion parts reads every part in full, by itself; it can't go with {other}, which reads the document "
-            f"at once: leave out one of them"
+            f"--fusion {settings.fusion} reads every part in full, by itself; it can't go with {other}, which reads "
+            f"the document at once: leave out one of them"
         )

@@ -10,8 +10,9 @@ from lcdoc.config import ReadSettings, Sampling
 from lcdoc.documents.document import Document
 from lcdoc.engine.memory import release_unused
 from lcdoc.errors import DocumentError, UsageError
-from lcdoc.fusion.excerpt import choose, excerpt
+from lcdoc.fusion.excerpt import choose, excerpt, excerpt_tokens
 from lcdoc.fusion.heads import NUM_JUDGES, choose_heads
+from lcdoc.fusion.joint_tokens import JointTokens
 from lcdoc.fusion.ranking import Judgement
 from lcdoc.fusion.rivals import rivals, with_neighbours
 from lcdoc.fusion.spans import Span
@@ -77,6 +78,7 @@ class PartsReading:
             on_note=on_note,
             store=store,
         )
+        self._joins = self._plan.kept_tokens > 0
         self._swept: dict[str, Judgement] = {}  # by attention and words
         self._judgements: dict[str, Judgement] = {}
         self._conflicts: dict[str, tuple[Extract, ...]] = {}
@@ -133,7 +135,7 @@ class PartsReading:
         UsageError for one that is longer than those known."""
         if question in self._questions:
             self.read()
-        if question not in self._swept:
+        if question not in self._swept or (self._joins and self._sweep.kept(question) is None):
             self._check_length(question)
             self._sweep_for([question])
         if question not in self._judgements:
@@ -159,13 +161,14 @@ class PartsReading:
         chosen = self._chosen(question)
         asked += self._sweep.seconds - before_s  # counted with the sweeps
         release_unused()
-        again = self._reading_again(chosen, question, self._max_new_tokens, self._observe_again)
+        joint = self._sweep.joint(question, chosen) if self._joins else None
+        again = self._reading_again(chosen, question, self._max_new_tokens, self._observe_again, joint)
         waited_s = time.perf_counter() - asked
         answer = again.ask(question, sampling, on_text)
-        return self._of_all(answer, chosen, again.tokens_total, waited_s)
+        return self._of_all(answer, chosen, again.tokens_total, waited_s, joint)
 
     def _sweep_for(self, questions: Sequence[str]) -> None:
-        self._swept |= zip(questions, self._sweep.judge(questions), strict=True)
+        self._swept |= self._sweep.judge(questions)
 
     def _chosen(self, question: str) -> list[Span]:
         """What is read again: the best spans, as many as have room with what stands between them."""
@@ -173,6 +176,8 @@ class PartsReading:
         if question not in self._conflicts:
             self._conflicts[question] = self._conflict(question)
         first = with_neighbours(spans, [extract.span for extract in self._conflicts[question]])
+        if self._joins:
+            return self._chosen_of_kept(question, first)
         chosen = choose(spans, scores, self._plan.excerpt_tokens, first)
         while len(chosen) > 1:
             tokens = tokenize(self._prompt.tokenizer, excerpt(self.documents, chosen))
@@ -180,6 +185,14 @@ class PartsReading:
                 break
             chosen.pop()
         return chosen
+
+    def _chosen_of_kept(self, question: str, first: Sequence[Span]) -> list[Span]:
+        """As _chosen, of those spans alone whose keys and values are kept."""
+        kept = self._sweep.kept(question)
+        assert kept is not None
+        judged = zip(self._sweep.spans, self._judgements[question].scores, strict=True)
+        spans, scores = zip(*((span, score) for span, score in judged if span in kept), strict=True)
+        return choose(spans, scores, self._plan.excerpt_tokens, [span for span in first if span in kept])
 
     def _conflict(self, question: str) -> tuple[Extract, ...]:
         """What the best spans answer, each alone, where that differs. Most questions have one best span, and cost
@@ -193,9 +206,14 @@ class PartsReading:
         return find_conflict(question, extracts)
 
     def _reading_again(
-        self, spans: Sequence[Span], question: str, max_new_tokens: int, observer: Observer
+        self,
+        spans: Sequence[Span],
+        question: str,
+        max_new_tokens: int,
+        observer: Observer,
+        joint: JointTokens | None = None,
     ) -> Reading:
-        """Of these spans alone, exactly."""
+        """Of these spans alone, exactly. joint: what they have left in their parts, so that they aren't read."""
         return Reading(
             excerpt(self.documents, spans),
             again_settings(self._settings),
@@ -205,6 +223,8 @@ class PartsReading:
             on_note=self._on_note,
             host=self._host,
             checker=self._checker,
+            tokens=excerpt_tokens(self.tokens, self.documents, spans) if joint else None,
+            left=joint,
         )
 
     def _check_length(self, question: str) -> None:
@@ -215,9 +235,17 @@ class PartsReading:
                 f"more briefly"
             )
 
-    def _of_all(self, answer: Answer, chosen: list[Span], again_tokens: int, waited_s: float) -> Answer:
+    def _of_all(
+        self,
+        answer: Answer,
+        chosen: list[Span],
+        again_tokens: int,
+        waited_s: float,
+        joint: JointTokens | None,
+    ) -> Answer:
         """The answer over the excerpt, as one over the documents. The first one after a sweep pays for it."""
         parts, steps = self._plan.num_parts, self._sweep.steps
+        tokens_reread = None if joint is None else joint.tokens_left
         from_store = self.tokens_from_store
         receipt = parts_receipt(
             answer.receipt,
@@ -228,14 +256,16 @@ class PartsReading:
             steps,
             from_store,
             self._conflicts[answer.question],
+            tokens_reread,
         )
+        read_again = again_tokens if tokens_reread is None else tokens_reread
         read_s = self._sweep.seconds + answer.timing.prefill_s
         unpaid_s, self._paid_s = self._sweep.seconds - self._paid_s, self._sweep.seconds
         timing = replace(
             answer.timing,
             load_s=self._load_s,
             prefill_s=read_s,
-            prefill_tokens_per_s=(self._sweep.tokens_swept + again_tokens) / read_s,
+            prefill_tokens_per_s=(self._sweep.tokens_swept + read_again) / read_s,
             ttft_s=unpaid_s + waited_s + answer.timing.ttft_s,
         )
         memory = replace(answer.memory, predicted_peak_bytes=self._plan.peak_bytes)
@@ -248,4 +278,5 @@ class PartsReading:
         )
 
     def _observe_again(self, progress: Progress) -> None:
-        self._observer(replace(progress, phase="reread") if progress.phase == "read" else progress)
+        phase = "join" if self._joins else "reread"
+        self._observer(replace(progress, phase=phase) if progress.phase == "read" else progress)

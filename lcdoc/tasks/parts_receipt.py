@@ -8,6 +8,7 @@ from lcdoc.documents.document import Document
 from lcdoc.fusion.spans import Span
 from lcdoc.tasks.answer import PageReread, PassageAnswer, Receipt
 from lcdoc.tasks.apart import Extract
+from lcdoc.tasks.parts_plan import KV, PARTS
 from lcdoc.tasks.receipts import pages_of
 from lcdoc.tokens import TokenizedDocument
 
@@ -21,15 +22,17 @@ def parts_receipt(
     steps: Sequence[str],
     tokens_from_store: int,
     conflict: Sequence[Extract],
+    tokens_reread: int | None,
 ) -> Receipt:
     """again: of the reading of the chosen spans, whose cache it describes. steps: down to less memory, while the parts
-    were read. conflict: what spans that contradict each other answer, each alone."""
+    were read. conflict: what spans that contradict each other answer, each alone. tokens_reread: of the chosen spans,
+    where they were to be taken from their parts instead; else None."""
     pages_total, unread, _ = pages_of(documents, tokens, len(tokens.token_ids))
     reread = tuple(_pages(chosen))
     left = pages_total - len(unread) - len(reread)
     note = (
-        f"read in {num_parts} parts; the {len(chosen)} passages that bear on the question were read again together: "
-        f"{_places(chosen, len(documents) > 1)}"
+        f"read in {num_parts} parts; the {len(chosen)} passages that bear on the question were "
+        f"{_taken(tokens_reread)}: {_places(chosen, len(documents) > 1)}"
     )
     if left:
         note += f"; the other {left:,} pages were read in their parts alone"
@@ -43,11 +46,23 @@ def parts_receipt(
         pages_read=pages_total - len(unread),
         pages_unread=unread,
         parts=num_parts,
+        fusion=PARTS if tokens_reread is None else KV,
         pages_reread=reread,
         conflict=tuple(_passage_answer(extract) for extract in conflict),
         tokens_from_store=tokens_from_store,
-        notes=(note, *_second_round(conflict, len(documents) > 1), *steps, *again.notes),
+        notes=(note, *_second_round(conflict, len(documents) > 1, tokens_reread), *steps, *again.notes),
     )
+
+
+def _taken(tokens_reread: int | None) -> str:
+    if tokens_reread is None:
+        return "read again together"
+    rest = (
+        f"; where memory was refused, {tokens_reread:,} tokens of them were read again"
+        if tokens_reread
+        else ""
+    )
+    return f"attended to together, as they were read in their parts{rest}"
 
 
 def _passage_answer(extract: Extract) -> PassageAnswer:
@@ -57,13 +72,15 @@ def _passage_answer(extract: Extract) -> PassageAnswer:
     )
 
 
-def _second_round(conflict: Sequence[Extract], named: bool) -> Iterator[str]:
+def _second_round(conflict: Sequence[Extract], named: bool, tokens_reread: int | None) -> Iterator[str]:
     """One sentence, where there was one."""
     if conflict:
         told = "; ".join(f'{_places([extract.span], named)}: "{extract.answer}"' for extract in conflict)
+        again = "they were read again in a second round, with what stands around them"
+        joined = "they come before all others that were attended to"
         yield (
-            f"{len(conflict)} passages contradict each other when asked alone ({told}); they were read again in a "
-            f"second round, with what stands around them"
+            f"{len(conflict)} passages contradict each other when asked alone ({told}); "
+            f"{again if tokens_reread is None else joined}"
         )
 
 

@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, chain
 
-import torch
-
+from lcdoc.engine.extension import extend_positions
 from lcdoc.engine.memory import AllocationFailed, release_unused
+from lcdoc.engine.rope import Rotation
 from lcdoc.errors import DoesNotFitError
 from lcdoc.fusion import attention
+from lcdoc.fusion.joint_tokens import JointTokens
+from lcdoc.fusion.kept_spans import KeptSpans
 from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.likelihood import LikelihoodReader, num_candidates
-from lcdoc.fusion.part_reader import PartReader
+from lcdoc.fusion.part_reader import PartReader, ReadPart
 from lcdoc.fusion.ranking import Judgement
 from lcdoc.fusion.spans import Span
 from lcdoc.store.chain import Chain
@@ -55,7 +57,11 @@ class PartsSweep:
         self.not_stored = why_not_stored(plan.part.rung, len(tokens.token_ids)) if store else None
         self._store = store if self.not_stored is None else None
         self.seconds = 0.0
-        host.load(weights, self._plan.rung.offloaded_layers)
+        self._kept_tokens = plan.kept_tokens
+        self._kept: dict[str, KeptSpans] = {}  # by question
+        model = host.load(weights, self._plan.rung.offloaded_layers)
+        extend_positions(model, None, self._plan.room.capacity_tokens)
+        self._rotation = Rotation.of(model) if plan.kept_tokens else None
 
     @property
     def stores(self) -> bool:
@@ -66,22 +72,32 @@ class PartsSweep:
     def steps(self) -> tuple[str, ...]:
         return self._plan.steps
 
-    def judge(self, questions: Sequence[str]) -> list[Judgement]:
-        """For each question what attention and words make of each span. Where an allocation fails all the same, the
-        part is read again in smaller chunks. Raises DoesNotFitError where that is no help."""
+    def kept(self, question: str) -> KeptSpans | None:
+        """What is kept for a question; None where it isn't one of those that the last sweep was for."""
+        return self._kept.get(question)
+
+    def joint(self, question: str, chosen: Sequence[Span]) -> JointTokens:
+        """What the chosen spans have left, which must be among those kept for the question."""
+        assert self._rotation is not None
+        return self._kept[question].joint(chosen, self._rotation)
+
+    def judge(self, questions: Sequence[str]) -> dict[str, Judgement]:
+        """For each question what attention and words make of each span; what is kept is kept for these alone. Where an
+        allocation fails all the same, the part is read again in smaller chunks. Raises DoesNotFitError where that is no
+        help."""
         started = time.perf_counter()
         self.tokens_read = self.tokens_from_store = self.tokens_stored = 0
         self._report_read(started, 0)
-        probes = [self._prompt.plain_ids(text) for text in (attention.NULL_QUESTION, *questions)]
-        paid: list[list[float]] = [[] for _ in questions]
+        judgements = {question: Judgement([], self._words.scores(question)) for question in questions}
+        self._kept = {}  # before others take its memory
+        kept = {
+            question: KeptSpans(self.spans, judged.words, self._kept_tokens)
+            for question, judged in judgements.items()
+            if self._kept_tokens
+        }
         for part in self._parts:
-            null_mass, *masses = self._read(part, probes, started)
-            for scores, mass in zip(paid, masses, strict=True):
-                scores += attention.score(part, mass, null_mass)
-        judgements = [
-            Judgement(scores, self._words.scores(question))
-            for question, scores in zip(questions, paid, strict=True)
-        ]
+            judgements = self._read(part, judgements, kept, started)
+        self._kept = kept
         self.tokens_swept += self.tokens_read - self.tokens_from_store
         self.seconds += time.perf_counter() - started
         return judgements
@@ -122,8 +138,14 @@ class PartsSweep:
                 return scores
             self._step_down()
 
-    def _read(self, part: list[Span], probes: list[list[int]], started: float) -> list[torch.Tensor]:
-        """What each probe attends to in a part."""
+    def _read(
+        self,
+        part: list[Span],
+        before_it: dict[str, Judgement],
+        kept: dict[str, KeptSpans],
+        started: float,
+    ) -> dict[str, Judgement]:
+        """The judgements with what each question attends to in a part; what is kept follows."""
         first, stop = part[0].start, part[-1].stop
         head_ids, chain = self._prompt.head_ids(), self._chain(part)
         before = self.tokens_from_store, self.tokens_stored
@@ -146,12 +168,27 @@ class PartsSweep:
             try:
                 chunk_tokens = self._plan.rung.chunk_tokens
                 part_ids = self._tokens.token_ids[first:stop]
-                return reader.attention(part_ids, probes, chunk_tokens, on_chunk, chain)
+                return self._judged(
+                    part, reader.read(part_ids, chunk_tokens, on_chunk, chain), before_it, kept
+                )
             except AllocationFailed:
                 self.tokens_read = first
                 self.tokens_from_store, self.tokens_stored = before
             self._step_down()
             chain = self._chain(part)
+
+    def _judged(
+        self, part: list[Span], read: ReadPart, before_it: dict[str, Judgement], kept: dict[str, KeptSpans]
+    ) -> dict[str, Judgement]:
+        null_mass = read.attention(self._prompt.plain_ids(attention.NULL_QUESTION))
+        judgements = {}
+        for question, judged in before_it.items():
+            mass = read.attention(self._prompt.plain_ids(question))
+            paid = attention.score(part, mass, null_mass)
+            judgements[question] = replace(judged, attention=[*judged.attention, *paid])
+        for question, own in kept.items():
+            own.update(judgements[question].attention, read, part[0].start)
+        return judgements
 
     def _chain(self, part: list[Span]) -> Chain | None:
         """What keeps the part, and whatever stands around it."""

@@ -9,8 +9,9 @@ class Progress:
     """One moment of the work.
 
     phase: "parse", "load", "read", "judge" (of a document read in parts, spans by themselves), "reread" (of one, what
-    bears on a question), "answer", "map" (a document's parts are summarized), "merge" (their summaries are), "stream"
-    (a text without end is read) or "tell" (a digest of it is written).
+    bears on a question), "join" (the same, taken from the parts as it was read there), "answer", "map" (a document's
+    parts are summarized), "merge" (their summaries are), "stream" (a text without end is read) or "tell" (a digest of
+    it is written).
     tokens_done of tokens_total (0 when unknown) in this phase; tokens_per_s over the phase so far.
     kv_bytes: keys and values held. memory_bytes: the process's RSS, or the CUDA device's reserved bytes;
     budget_bytes: what it has to stay under, 0 before the plan is made. tokens_stored: of those done, the first so many

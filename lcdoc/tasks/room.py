@@ -26,13 +26,14 @@ EXTENDING_ADVICE = "--extend self-extend reads it all at a loss, "
 class Need:
     """What is to be read. prompt_tokens: all besides the document, for the longest question. keep_turns: whether a
     chat will need the rest of the window. close_gaps_within: the window that what is kept must fit, where the document
-    does not."""
+    does not. num_questions: of those known, 1 for a chat."""
 
     document_tokens: int
     prompt_tokens: int
     max_new_tokens: int
     keep_turns: bool
     close_gaps_within: int | None = None
+    num_questions: int = 1
 
     @classmethod
     def of(
@@ -41,7 +42,14 @@ class Need:
         """questions: all that are known to come; with none it is a chat."""
         lengths = (len(prompt.question_ids(question, first=True)) for question in questions)
         longest = max(lengths, default=CHAT_QUESTION_TOKENS)
-        return cls(len(tokens.token_ids), len(prompt.head_ids()) + longest, max_new_tokens, not questions)
+        prompt_tokens = len(prompt.head_ids()) + longest
+        return cls(
+            len(tokens.token_ids),
+            prompt_tokens,
+            max_new_tokens,
+            keep_turns=not questions,
+            num_questions=max(len(questions), 1),
+        )
 
     @property
     def least_tokens(self) -> int:

@@ -31,9 +31,8 @@ def small_window(write_tiny_model) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(small_window: Path) -> NeedleTest:
-    grid = Grid(
-        lengths=(1600,), depths=3, seeds=1, modes=("first", "words", "parts", "ntk"), shared_reading=True
-    )
+    modes = ("first", "words", "parts", "kv", "ntk")
+    grid = Grid(lengths=(1600,), depths=3, seeds=1, modes=modes, shared_reading=True)
     test = NeedleTest(ReadSettings(model=str(small_window)), grid)
     list(test.run())
     return test
@@ -46,17 +45,18 @@ def test_what_stood_before_the_model(finished: NeedleTest) -> None:
     # The question names the needle's rare words; the window holds a third of the text.
     assert seen["words"] == [True, True, True]
     assert seen["first"] == [True, False, False]
-    assert seen["parts"] == [True, True, True]
+    assert seen["parts"] == seen["kv"] == [True, True, True]
     assert seen["ntk"] == [None, None, None]
 
 
-def test_parts_answer_as_a_users_reading_does(finished: NeedleTest, small_window: Path) -> None:
+@pytest.mark.parametrize("fusion", ["parts", "kv"])
+def test_parts_answer_as_a_users_reading_does(finished: NeedleTest, small_window: Path, fusion: str) -> None:
     questions = finished.questions
-    settings = ReadSettings(model=str(small_window), fusion="parts")
+    settings = ReadSettings(model=str(small_window), fusion=fusion)
     texts = [question.text for question in questions]
     reading = open_reading([questions[0].document], settings, max_new_tokens=64, questions=texts)
     answers = [reading.ask(text, Sampling(), lambda piece: None).answer.strip() for text in texts]
-    assert answers == [cell.answer for cell in finished.cells if cell.mode == "parts"]
+    assert answers == [cell.answer for cell in finished.cells if cell.mode == fusion]
 
 
 def test_questions_from_a_file(run_lcdoc, small_window: Path, tmp_path: Path) -> None:

@@ -49,9 +49,8 @@ def test_each_questions_attention_is_that_of_a_plain_softmax(models, chunk_token
     ours, eager = models
     reader = PartReader(ours, HEADS, HEAD, BETWEEN, 300)
     heard = []
-    masses = reader.attention(
-        PART, QUESTIONS, chunk_tokens, lambda done, kv_bytes: heard.append((done, kv_bytes))
-    )
+    part = reader.read(PART, chunk_tokens, lambda done, kv_bytes: heard.append((done, kv_bytes)))
+    masses = [part.attention(question) for question in QUESTIONS]
     for mass, question in zip(masses, QUESTIONS, strict=True):
         assert torch.allclose(mass, naive(eager, question), atol=1e-6)
         assert 0 < float(mass.sum()) < 1
@@ -87,7 +86,7 @@ def test_one_parts_cache_is_gone_before_the_next_is_made(models, monkeypatch):
     monkeypatch.setattr(part_reader, "Reader", Watched)
     reader = PartReader(models[0], HEADS, HEAD, BETWEEN, 300)
     for part in (PART, PART[:50], PART):
-        reader.attention(part, QUESTIONS, 64, lambda done, kv_bytes: None)
+        reader.read(part, 64, lambda done, kv_bytes: None).attention(QUESTIONS[0])
     assert len(made) == 3
 
 

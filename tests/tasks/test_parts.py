@@ -118,13 +118,13 @@ def test_the_answer_is_that_of_one_exact_reading_of_what_was_chosen(tiny, book, 
 
 def test_several_questions_share_one_reading_of_the_parts(tiny, book, monkeypatch):
     parts = []
-    attention = part_reader.PartReader.attention
+    read = part_reader.PartReader.read
 
     def listening(self, part_ids, *args):
         parts.append(len(part_ids))
-        return attention(self, part_ids, *args)
+        return read(self, part_ids, *args)
 
-    monkeypatch.setattr(part_reader.PartReader, "attention", listening)
+    monkeypatch.setattr(part_reader.PartReader, "read", listening)
     questions, sampling = [QUESTION, "Who waited?"], Sampling(max_new_tokens=16)
     settings = ReadSettings(model=str(tiny))
     reading = open_reading([book], settings, questions=questions, max_new_tokens=16)
@@ -196,7 +196,7 @@ def test_parts_are_for_what_is_not_read_at_once(ask, windows, options, mode, ext
         (("--fusion", "parts", "--mode", "stream"), 2, "it can't go with --mode stream"),
         (("--fusion", "parts", "--keep", "25%"), 2, "it can't go with --evict or --keep"),
         (("--fusion", "parts", "--extend", "ntk"), 2, "it can't go with --extend ntk"),
-        (("--fusion", "both"), 2, "fusion must be one of auto, parts, off"),
+        (("--fusion", "both"), 2, "fusion must be one of auto, parts, kv, off"),
         (("-q", "Why? " * 60), 4, "too many to read a document in parts with a window of 512"),
     ],
 )
