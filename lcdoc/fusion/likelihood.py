@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
+from lcdoc.engine.checkpoint import Checkpoints
 from lcdoc.engine.heads import HeadSplit
 from lcdoc.engine.reader import Reader
 
@@ -34,24 +36,28 @@ class LikelihoodReader:
         question_ids: Sequence[int],
         chunk_tokens: int,
         on_span: Callable[[int, int], None],
+        left: Sequence[Checkpoints] | None = None,
     ) -> list[float]:
         """For each span by how much it raises the question's log probability, in the mean over its tokens, beyond what
         it has after no span at all.
 
-        spans: the token ids of each. on_span hears how many are done, and bytes of keys and values. Raises
-        AllocationFailed where memory is refused."""
+        spans: the token ids of each. on_span hears how many are done, and bytes of keys and values. left: what the head
+        and each span have left elsewhere, so that they aren't read. Raises AllocationFailed where memory is refused."""
 
-        def mean(span: Sequence[int]) -> tuple[float, int]:
-            before = [*self.head_ids, *span, *self.between_ids]
-            room = len(before) + len(question_ids)
+        def mean(span: Sequence[int], left: Checkpoints | None = None) -> tuple[float, int]:
+            before = [*self.head_ids, *span]
+            room = len(before) + len(self.between_ids) + len(question_ids)
             reader = Reader(self.model, HeadSplit.exact(), capacity_tokens=room, chunk_tokens=chunk_tokens)
-            reader.prefill(before)
+            if left is not None:
+                reader.read(before, checkpoints=left)
+                before = []
+            reader.prefill([*before, *self.between_ids])
             return float(reader.score(question_ids).mean()), reader.cache.nbytes
 
         alone, _ = mean(())
         found = []
-        for span in spans:
-            score, kv_bytes = mean(span)
+        for span, own in zip(spans, left or repeat(None, len(spans)), strict=True):
+            score, kv_bytes = mean(span, own)
             found.append(score - alone)
             on_span(len(found), kv_bytes)
         return found

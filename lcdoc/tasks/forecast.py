@@ -193,9 +193,12 @@ def _seconds(
         alone = _seconds(shape, parts.again.rung, calibration, span, weights, place)
         if each is None or last is None or alone is None:
             return None
-        times = need.document_tokens / parts.tokens
-        judged = num_candidates(need.document_tokens // parts.span_tokens) if parts.likelihood_bytes else 0
-        prefill_s = each.prefill_s * times + alone.prefill_s * judged + last.prefill_s
+        prefill_s = each.prefill_s * need.document_tokens / parts.tokens
+        if not parts.kept_tokens:  # else nothing is read a second time
+            judged = (
+                num_candidates(need.document_tokens // parts.span_tokens) if parts.likelihood_bytes else 0
+            )
+            prefill_s += alone.prefill_s * judged + last.prefill_s
         return Seconds(prefill_s, last.answer_s)
     reading_bytes = rung.peak_bytes - place.base_bytes
     layers = fetched_from(place.device, rung.offloaded_layers, shape.layer_bytes, reading_bytes)

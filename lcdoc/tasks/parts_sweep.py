@@ -78,8 +78,11 @@ class PartsSweep:
 
     def joint(self, question: str, chosen: Sequence[Span]) -> JointTokens:
         """What the chosen spans have left, which must be among those kept for the question."""
+        return self._joint(self._kept[question], chosen)
+
+    def _joint(self, kept: KeptSpans, chosen: Sequence[Span]) -> JointTokens:
         assert self._rotation is not None
-        return self._kept[question].joint(chosen, self._rotation)
+        return kept.joint(chosen, self._rotation)
 
     def judge(self, questions: Sequence[str]) -> dict[str, Judgement]:
         """For each question what attention and words make of each span; what is kept is kept for these alone. Where an
@@ -103,23 +106,28 @@ class PartsSweep:
         return judgements
 
     def weigh(self, question: str, judgement: Judgement) -> Judgement:
-        """Reads the best spans of a judgement once more, each by itself, and judges them by how likely they make the
-        question, too. Raises DoesNotFitError where memory is refused even to the smallest chunks."""
+        """Reads the best spans of a judgement once more, each by itself, or takes what is kept of them, and judges them
+        by how likely they make the question, too. Raises DoesNotFitError where memory is refused even to the smallest
+        chunks."""
         started, probe = time.perf_counter(), self._prompt.plain_ids(question)
         ranked = sorted(range(len(self.spans)), key=judgement.scores.__getitem__, reverse=True)
+        kept = self._kept.get(question)
+        if kept is not None:
+            ranked = [idx for idx in ranked if self.spans[idx] in kept]
         chosen = [idx for idx in ranked[: self._num_candidates] if judgement.scores[idx] > 0]
         if not chosen or not probe:
             return judgement
         likelihood = [0.0] * len(self.spans)
-        for idx, score in zip(chosen, self._likelihood(probe, chosen, started), strict=True):
+        for idx, score in zip(chosen, self._likelihood(probe, chosen, kept, started), strict=True):
             likelihood[idx] = score
         self.seconds += time.perf_counter() - started
         return replace(judgement, likelihood=likelihood)
 
-    def _likelihood(self, probe: list[int], chosen: Sequence[int], started: float) -> list[float]:
-        spans = [
-            self._tokens.token_ids[span.start : span.stop] for span in (self.spans[idx] for idx in chosen)
-        ]
+    def _likelihood(
+        self, probe: list[int], chosen: Sequence[int], kept: KeptSpans | None, started: float
+    ) -> list[float]:
+        best = [self.spans[idx] for idx in chosen]
+        spans = [self._tokens.token_ids[span.start : span.stop] for span in best]
         done = list(accumulate(map(len, spans)))
 
         def on_span(num_spans: int, kv_bytes: int) -> None:
@@ -129,12 +137,13 @@ class PartsSweep:
         while True:
             model = self._host.load(self._weights, self._plan.rung.offloaded_layers)
             reader = LikelihoodReader(model, self._prompt.head_ids(), self._prompt.between_ids())
+            left = [self._joint(kept, [span]) for span in best] if kept is not None else None
             try:
-                scores = reader.scores(spans, probe, self._plan.rung.chunk_tokens, on_span)
+                scores = reader.scores(spans, probe, self._plan.rung.chunk_tokens, on_span, left)
             except AllocationFailed:
                 pass
             else:
-                self.tokens_swept += done[-1]
+                self.tokens_swept += done[-1] if left is None else 0
                 return scores
             self._step_down()
 

@@ -40,7 +40,8 @@ def open_book(tiny, book, **changes):
 def test_a_span_that_leads_to_the_question_is_read_again_first(tiny, book, monkeypatch):
     asked = []
 
-    def scores(self, spans, question_ids, chunk_tokens, on_span):
+    def scores(self, spans, question_ids, chunk_tokens, on_span, left):
+        assert left is None
         asked.append(list(spans))
         return [1.0 if idx == len(spans) - 1 else -1.0 for idx in range(len(spans))]
 

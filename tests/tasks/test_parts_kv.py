@@ -79,7 +79,7 @@ def test_through_the_entry_point(call_lcdoc, json_schema, tiny, text, tmp_path):
 
 def test_nothing_is_read_again_for_the_answer(tiny, book, monkeypatch):
     reading = open_book(tiny, book, QUESTION)
-    reading.judge(QUESTION)
+    reading.read()
     passes, prefill = [], engine_reader.Reader.prefill
 
     def listening(self, token_ids, *args, **kwargs):
@@ -88,7 +88,12 @@ def test_nothing_is_read_again_for_the_answer(tiny, book, monkeypatch):
 
     monkeypatch.setattr(engine_reader.Reader, "prefill", listening)
     receipt = ask(reading).receipt
-    assert passes == [len(reading._prompt.question_ids(QUESTION, first=True))]
+    prompt = reading._prompt
+    asked, between = len(prompt.question_ids(QUESTION, first=True)), len(prompt.between_ids())
+    alone, *judged, last = passes
+    assert (alone, last) == (len(prompt.head_ids()) + between, asked)
+    assert len(judged) > 5 and set(judged) == {between}  # what they were judged by stands in the parts, too
+    assert reading._sweep.tokens_swept == reading.tokens_total
     assert receipt.fusion == "kv" and len(receipt.pages_reread) > 1
 
 
@@ -184,9 +189,10 @@ def test_what_memory_is_refused_to_is_read_and_told(tiny, book, monkeypatch):
             raise AllocationFailed("no memory")
         return load(self, token_ids, take)
 
-    monkeypatch.setattr(JointTokens, "load", refusing)
     notes = []
     reading = open_book(tiny, book, QUESTION, settings={"chunk_tokens": 256}, on_note=notes.append)
+    reading.judge(QUESTION)
+    monkeypatch.setattr(JointTokens, "load", refusing)
     receipt = ask(reading).receipt
     assert notes and notes[0].startswith("an allocation failed: going on with ")
     assert f"where memory was refused, {refused[0]:,} tokens of them were read again" in receipt.notes[0]
