@@ -27,8 +27,8 @@ class Rotation:
         frequencies = getattr(rotary, "inv_freq", None)
         if rotary is None or not isinstance(frequencies, torch.Tensor) or not _pairs_halves(rotary, model):
             raise ModelError(
-                "this model's keys can't be turned to other positions, so that none can be closed up or grouped; read "
-                "less than its window at once, or choose another model"
+                "this model's keys can't be turned to other positions, so that none can be closed up, grouped or "
+                "joined; read less than its window at once, take --fusion parts, or choose another model"
             )
         return cls(frequencies.float())
 

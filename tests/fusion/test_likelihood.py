@@ -5,6 +5,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lcdoc.engine.attention import register
+from lcdoc.engine.heads import HeadSplit
+from lcdoc.engine.reader import Reader
+from lcdoc.engine.rope import Rotation
+from lcdoc.fusion.joint_tokens import JointTokens, ReadTokens
 from lcdoc.fusion.likelihood import LikelihoodReader, num_candidates
 from lcdoc.fusion.ranking import Judgement, fuse
 
@@ -44,6 +48,33 @@ def test_a_span_is_worth_what_it_adds_to_the_question(models, head, chunk_tokens
     assert scores == pytest.approx([naive(eager, span, head) - alone for span in SPANS], abs=1e-4)
     assert len({round(score, 3) for score in scores}) == 3
     assert heard == [(1, True), (2, True), (3, True)]
+
+
+@pytest.mark.parametrize("head", [HEAD, []], ids=["head", "no-head"])
+def test_spans_that_were_read_elsewhere_are_worth_as_much_and_not_read_again(models, head, monkeypatch):
+    ours, reader = models[0], LikelihoodReader(models[0], head, BETWEEN)
+    wanted = reader.scores(SPANS, QUESTION, 64, lambda done, kv_bytes: None)
+    left = []
+    for span in SPANS:
+        elsewhere = Reader(ours, HeadSplit.exact(), capacity_tokens=200)
+        elsewhere.read([*head, *range(300, 330), *span])  # after something else, and thus elsewhere
+        alone = Reader(ours, HeadSplit.exact(), capacity_tokens=200)
+        alone.read([*head, *span])
+        pieces = [
+            ReadTokens.of(elsewhere.cache, 0, len(head)),
+            ReadTokens.of(alone.cache, len(head), len(head) + len(span)),
+        ]
+        left.append(JointTokens(pieces, Rotation.of(ours)))
+    read, prefill = [], Reader.prefill
+
+    def listening(self, token_ids, *args, **kwargs):
+        read.append(len(token_ids))
+        prefill(self, token_ids, *args, **kwargs)
+
+    monkeypatch.setattr(Reader, "prefill", listening)
+    scores = reader.scores(SPANS, QUESTION, 64, lambda done, kv_bytes: None, left)
+    assert scores == pytest.approx(wanted, abs=1e-4)
+    assert read == [len(head) + len(BETWEEN)] + [len(BETWEEN)] * len(SPANS)
 
 
 def test_what_makes_the_question_likelier_goes_before_what_only_shares_its_words():
