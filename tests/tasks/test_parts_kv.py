@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from lcdoc.engine import reader as engine_reader
 from lcdoc.engine.memory import AllocationFailed
 from lcdoc.engine.model_shape import ModelShape
 from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.evaluate.templates import draw_needle
 from lcdoc.fusion.excerpt import excerpt_tokens
 from lcdoc.fusion.joint_tokens import JointTokens
 from lcdoc.tasks.opening import open_reading
@@ -292,3 +294,36 @@ def test_a_model_with_two_tables_of_angles_is_refused_where_they_would_meet():
     rope = {"rope_type": "longrope", "rope_theta": 10_000.0, **factors}
     with pytest.raises(UsageError, match="turns those of long parts otherwise"):
         planned(rope_parameters=rope)
+
+
+@pytest.mark.model
+def test_the_default_model_tells_two_facts_from_far_apart_within_its_budget(run_lcdoc, json_schema, tmp_path):
+    novel = (Path(__file__).parents[1] / "data/docs/frankenstein.txt").read_text("utf-8")[20_000:56_000]
+    pieces = novel.split("\n\n")
+    first, second = draw_needle("magic", "0", []), draw_needle("locker", "1", [])
+    pieces.insert(len(pieces) // 4, first.sentence)
+    pieces.insert(3 * len(pieces) // 4, second.sentence)
+    (tmp_path / "novel.txt").write_text("\n\n".join(pieces))
+    words = (
+        "ask",
+        "novel.txt",
+        "-q",
+        first.question,
+        "-q",
+        second.question,
+        "--fusion",
+        "kv",
+        "--budget",
+        "1.2GB",
+        "--max-new-tokens",
+        "24",
+    )
+    done = run_lcdoc(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    json_schema("answer").validate(told)
+    for answer, number in zip(told["answers"], (first.value, second.value), strict=True):
+        assert number in answer["answer"] and answer["receipt"]["fusion"] == "kv"
+        assert answer["receipt"]["parts"] > 1 and answer["receipt"]["tokens_total"] > 8192
+        memory = answer["memory"]
+        assert memory["peak_bytes"] <= memory["budget_bytes"] == 1_200_000_000
