@@ -51,7 +51,13 @@ def _extension(extension: Extension) -> dict[str, Any]:
 
 
 def _parts(parts: PartsPlan) -> dict[str, Any]:
-    return {"number": parts.num_parts, "tokens": parts.tokens, "reread_tokens": parts.excerpt_tokens}
+    reread, joined = (0, parts.excerpt_tokens) if parts.kept_tokens else (parts.excerpt_tokens, 0)
+    return {
+        "number": parts.num_parts,
+        "tokens": parts.tokens,
+        "reread_tokens": reread,
+        "joined_tokens": joined,
+    }
 
 
 def _way(way: Way, forecast: Forecast) -> dict[str, Any]:

@@ -289,6 +289,25 @@ def test_what_is_kept_is_planned_for_every_question():
         planned(plan.peak_bytes, num_questions=5)
 
 
+def test_the_plan_says_that_nothing_is_read_again(call_lcdoc, json_schema, write_tiny_model, text, tmp_path):
+    wider = write_tiny_model(digits="alone", vocab_size=600, num_layers=1, window=2048, spread=0.2)
+    (tmp_path / "ship.txt").write_text(text * 4)
+    words = ("plan", "ship.txt", "--model", wider, "--device", "cuda", "--budget", "1GB")
+    rereading, joining = (
+        json.loads(call_lcdoc(*words, "--fusion", fusion, "--json").stdout) for fusion in ("parts", "kv")
+    )
+    for plan in (rereading, joining):
+        json_schema("plan").validate(plan)
+    sizes = [
+        (plan["parts"]["reread_tokens"], plan["parts"]["joined_tokens"]) for plan in (rereading, joining)
+    ]
+    assert sizes[0] == sizes[1][::-1] and sizes[0][0] > 0 == sizes[0][1]
+    told = call_lcdoc(*words, "--fusion", "kv").stdout
+    assert f"of which each answer sees up to {sizes[1][1]:,} of them; the sizes are" in told
+    peaks = [plan["ways"][0]["predicted_peak_bytes"] for plan in (rereading, joining)]
+    assert peaks[0] < peaks[1]
+
+
 def test_a_model_with_two_tables_of_angles_is_refused_where_they_would_meet():
     factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "original_max_position_embeddings": 3000}
     rope = {"rope_type": "longrope", "rope_theta": 10_000.0, **factors}
