@@ -161,7 +161,7 @@ class PartsReading:
         chosen = self._chosen(question)
         asked += self._sweep.seconds - before_s  # counted with the sweeps
         release_unused()
-        joint = self._sweep.joint(question, chosen) if self._joins else None
+        joint = self._joint(question, chosen)
         again = self._reading_again(chosen, question, self._max_new_tokens, self._observe_again, joint)
         waited_s = time.perf_counter() - asked
         answer = again.ask(question, sampling, on_text)
@@ -190,8 +190,9 @@ class PartsReading:
         """As _chosen, of those spans alone whose keys and values are kept."""
         kept = self._sweep.kept(question)
         assert kept is not None
-        judged = zip(self._sweep.spans, self._judgements[question].scores, strict=True)
-        spans, scores = zip(*((span, score) for span, score in judged if span in kept), strict=True)
+        judged = list(zip(self._sweep.spans, self._judgements[question].scores, strict=True))
+        spans = [span for span, _ in judged if span in kept]
+        scores = [score for span, score in judged if span in kept]
         return choose(spans, scores, self._plan.excerpt_tokens, [span for span in first if span in kept])
 
     def _conflict(self, question: str) -> tuple[Extract, ...]:
@@ -200,10 +201,19 @@ class PartsReading:
         near = rivals(self._sweep.spans, self._judgements[question])
         if not near:
             return ()
-        extracts = ask_apart(
-            question, near, lambda span: self._reading_again([span], question, APART_TOKENS, silent)
-        )
-        return find_conflict(question, extracts)
+
+        def open_reading(span: Span) -> Reading:
+            joint = self._joint(question, [span])
+            return self._reading_again([span], question, APART_TOKENS, silent, joint)
+
+        return find_conflict(question, ask_apart(question, near, open_reading))
+
+    def _joint(self, question: str, spans: Sequence[Span]) -> JointTokens | None:
+        """What the spans have left in their parts, where that is kept for the question."""
+        kept = self._sweep.kept(question)
+        if kept is None or not all(span in kept for span in spans):
+            return None
+        return self._sweep.joint(question, spans)
 
     def _reading_again(
         self,
@@ -211,7 +221,7 @@ class PartsReading:
         question: str,
         max_new_tokens: int,
         observer: Observer,
-        joint: JointTokens | None = None,
+        joint: JointTokens | None,
     ) -> Reading:
         """Of these spans alone, exactly. joint: what they have left in their parts, so that they aren't read."""
         return Reading(

@@ -52,11 +52,11 @@ def said(monkeypatch):
 
 @pytest.fixture
 def ask(call_lcdoc, json_schema, tiny, tmp_path):
-    def run(*facts):
+    def run(*facts, fusion="parts"):
         pieces = [SENTENCE * 40 + fact + SENTENCE * 40 for fact in facts]
         (tmp_path / "ship.txt").write_text("".join(pieces))
         done = call_lcdoc(
-            "ask", "ship.txt", QUESTION, "--model", tiny, "--json", "--fusion", "parts", *OPTIONS
+            "ask", "ship.txt", QUESTION, "--model", tiny, "--json", "--fusion", fusion, *OPTIONS
         )
         assert done.returncode == 0, done.stderr
         answer = json.loads(done.stdout)
@@ -76,6 +76,13 @@ def test_passages_that_contradict_each_other_are_read_again_with_what_stands_aro
     assert {one["page"] for one in receipt["conflict"]} <= pages
     [note] = [note for note in receipt["notes"] if "second round" in note]
     assert "2 passages contradict each other" in note and '"It weighs 5822 pounds."' in note and note in told
+
+
+def test_what_is_kept_of_them_comes_first_where_nothing_is_read_again(ask, said):
+    receipt, told = ask(FACT, OTHER, fusion="kv")
+    assert {one["page"] for one in receipt["conflict"]} <= {page["page"] for page in receipt["pages_reread"]}
+    [note] = [note for note in receipt["notes"] if "contradict each other" in note]
+    assert note.endswith("; they come before all others that were attended to") and note in told
 
 
 def test_passages_that_agree_are_asked_alone_and_read_once(ask, said):
