@@ -24,16 +24,15 @@ class KeptSpans:
 
     def update(self, attention: Sequence[float], part: ReadPart, first: int) -> None:
         """attention: what was paid to each span so far, those of the last part among them, which begins with the token
-        `first` of the document. All or, with AllocationFailed where memory is refused, nothing."""
-        head = self._head or part.head()
+        `first` of the document. Raises AllocationFailed where memory is refused; the same may then be tried again."""
+        self._head = self._head or part.head()
         num_read = len(attention)
         scores = fuse(attention, self._words[:num_read])
         best = choose(self._spans[:num_read], scores, self._max_tokens)
-        kept = {span.start: self._kept[span.start] for span in best if span.start in self._kept}
+        self._kept = {span.start: self._kept[span.start] for span in best if span.start in self._kept}
         for span in best:
             if span.start >= first:
-                kept[span.start] = part.tokens(span.start - first, span.stop - first)
-        self._head, self._kept = head, kept
+                self._kept[span.start] = part.tokens(span.start - first, span.stop - first)
 
     def joint(self, chosen: Sequence[Span], rotation: Rotation) -> JointTokens:
         """What was chosen of them, in order, after what stands before every part."""

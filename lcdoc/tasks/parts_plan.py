@@ -146,6 +146,7 @@ def parts_below(
     """The rung below all that read a document at once with the weights on the device; None where the settings don't
     leave it open, or it takes no less. Arguments are those of plan_parts."""
     fixed = settings.mode != "auto" or settings.kv_dtype != "auto" or settings.fusion == OFF
+    fixed = fixed or (settings.fusion == KV and any(shape.windows))
     if fixed or is_left_alone(settings):
         return None
     try:
@@ -195,18 +196,15 @@ def plan_parts(
             f"{again.budget_bytes / 1e9:.2f} GB has no room for; raise --budget, ask fewer questions at once, or take "
             f"--fusion parts"
         )
-    while (part := _plan_part(make, settings, need, shape, part_tokens, kept_bytes)) is None:
+    while (part := _plan_part(make, settings, need, shape, part_tokens, kept_bytes)) is None or (
+        kept_tokens and not _turned_alike(config, part, again)
+    ):
         part_tokens //= 2
         if part_tokens < LEAST_TOKENS:
             raise DoesNotFitError(
                 f"not even {2 * part_tokens:,} tokens can be read exactly within the budget of "
                 f"{again.budget_bytes / 1e9:.2f} GB; raise --budget, or take a smaller --model"
             )
-    if kept_tokens and len({str(one_table(config, plan.room.capacity_tokens)) for plan in (part, again)}) > 1:
-        raise UsageError(
-            "--fusion kv turns keys to other positions, but this model turns those of long parts otherwise than those "
-            "of short excerpts; take --fusion parts"
-        )
     watching = _watching_bytes(shape, part_tokens)
     likelihood = score_bytes(need.prompt_tokens, shape.vocab_size, shape.dtype.itemsize)
     if again.rung.peak_bytes + kept_bytes + likelihood > again.budget_bytes:
@@ -230,6 +228,13 @@ def _plan_part(
         return None
     taken_bytes = plan.rung.peak_bytes + _watching_bytes(shape, part_tokens) + kept_bytes
     return plan if taken_bytes <= plan.budget_bytes and plan.rung.eviction is None else None
+
+
+def _turned_alike(config: Any, part: Plan, again: Plan) -> bool:
+    """Whether the model turns keys by the same angles in both: some have others for long texts."""
+    capacities = part.room.capacity_tokens, again.room.capacity_tokens
+    of_part, of_again = (one_table(config, capacity) for capacity in capacities)
+    return of_part == of_again
 
 
 def _watching_bytes(shape: ModelShape, part_tokens: int) -> int:

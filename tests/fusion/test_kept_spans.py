@@ -78,13 +78,25 @@ def test_what_is_taken_is_what_the_part_left_in_the_order_of_the_text(model, par
         assert torch.equal(taken[name], tensor[:, :, :num_tokens]), name
 
 
-def test_refused_memory_leaves_what_was_kept(model, parts, monkeypatch):
+def test_memory_that_is_refused_once_changes_nothing(model, parts, monkeypatch):
     tokens, (first, second, *_) = parts
-    kept = KeptSpans(first + second, [0.0] * len(first + second), 100)
-    kept.update([1.0] * len(first), read(model, tokens, first), 0)
-    before = [span in kept for span in first + second]
-    part = read(model, tokens, second)
-    monkeypatch.setattr(ReadTokens, "of", lambda *args: (_ for _ in ()).throw(AllocationFailed("no memory")))
+    spans = first + second
+    attention = [1.0] * len(first) + [9.0] * len(second)
+    kept, wanted = (KeptSpans(spans, [0.0] * len(spans), 100) for _ in range(2))
+    for one in (kept, wanted):
+        one.update([1.0] * len(first), read(model, tokens, first), 0)
+    part, of, refused = read(model, tokens, second), ReadTokens.of, []
+
+    def refusing(*args):
+        if not refused:
+            refused.append(args)
+            raise AllocationFailed("no memory")
+        return of(*args)
+
+    monkeypatch.setattr(ReadTokens, "of", refusing)
     with pytest.raises(AllocationFailed):
-        kept.update([1.0] * len(first) + [9.0] * len(second), part, second[0].start)
-    assert [span in kept for span in first + second] == before and any(before)
+        kept.update(attention, part, second[0].start)
+    for one in (kept, wanted):
+        one.update(attention, part, second[0].start)
+    assert [span in kept for span in spans] == [span in wanted for span in spans]
+    assert kept.nbytes == wanted.nbytes > 0

@@ -13,12 +13,12 @@ from lcdoc.documents.document import Document, Page
 from lcdoc.engine import reader as engine_reader
 from lcdoc.engine.memory import AllocationFailed
 from lcdoc.engine.model_shape import ModelShape
-from lcdoc.errors import DoesNotFitError, UsageError
+from lcdoc.errors import DoesNotFitError
 from lcdoc.evaluate.templates import draw_needle
 from lcdoc.fusion.excerpt import excerpt_tokens
 from lcdoc.fusion.joint_tokens import JointTokens
 from lcdoc.tasks.opening import open_reading
-from lcdoc.tasks.parts_plan import is_read_in_parts, plan_parts
+from lcdoc.tasks.parts_plan import is_read_in_parts, parts_below, plan_parts
 from lcdoc.tasks.plan import make_plan
 from lcdoc.tasks.room import Need
 
@@ -308,11 +308,22 @@ def test_the_plan_says_that_nothing_is_read_again(call_lcdoc, json_schema, write
     assert peaks[0] < peaks[1]
 
 
-def test_a_model_with_two_tables_of_angles_is_refused_where_they_would_meet():
+def test_parts_are_short_where_a_model_turns_keys_of_long_texts_by_other_angles():
     factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "original_max_position_embeddings": 3000}
     rope = {"rope_type": "longrope", "rope_theta": 10_000.0, **factors}
-    with pytest.raises(UsageError, match="turns those of long parts otherwise"):
-        planned(rope_parameters=rope)
+    plan = planned(rope_parameters=rope)
+    assert plan.again.room.capacity_tokens <= 3000 and plan.part.room.capacity_tokens <= 3000
+    make, config, settings, need, shape = asked(rope_parameters=rope)
+    rereading = plan_parts(make, config, replace(settings, fusion="parts"), need, shape, None)
+    assert plan.tokens == rereading.tokens // 2 > 1000
+
+
+def test_layers_with_windows_leave_no_such_way_below_reading_at_once():
+    make, config, settings, need, shape = asked()
+    short, windowed = replace(need, document_tokens=7_000), replace(shape, windows=(None, 4096))
+    assert parts_below(make, config, settings, short, shape, None)
+    assert parts_below(make, config, settings, short, windowed, None) is None
+    assert parts_below(make, config, replace(settings, fusion="auto"), short, windowed, None)
 
 
 @pytest.mark.model
