@@ -295,7 +295,7 @@ def test_what_does_not_fit_the_window_is_refused_before_the_weights_are_loaded(
         (
             {"modes": ("exact", "fast")},
             "modes must be some of exact, stream, duo, bfloat16, int8, int4, stock, pi, ntk, yarn, longrope, "
-            "self-extend, lm-infinite, parts, words, first, near or a policy and what it keeps, "
+            "self-extend, lm-infinite, parts, kv, words, first, near or a policy and what it keeps, "
             "such as question@25%, or duo or random and the share of heads that stream, such as duo@75%, "
             "and behind lcdoc's own \\+sparse for reading by blocks, \\+pages for answering by pages, "
             "\\+int8 or \\+int4 for how keys and values are stored, not 'fast'",

@@ -1,4 +1,4 @@
-"""Texts longer than the window: parts, words and first, as `lcdoc eval needle`, `ruler` and `qa` read them."""
+"""Texts longer than the window: parts, kv, words and first, as `lcdoc eval needle`, `ruler` and `qa` read them."""
 
 import json
 from collections.abc import Iterator
