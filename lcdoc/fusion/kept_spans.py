@@ -13,9 +13,13 @@ from lcdoc.fusion.spans import Span
 class KeptSpans:
     """For one question: those that rank highest among all that were read so far."""
 
-    def __init__(self, spans: Sequence[Span], words: Sequence[float], max_tokens: int) -> None:
-        """spans: of the whole document, and what each has of the question's words. max_tokens: kept at any time."""
+    def __init__(
+        self, spans: Sequence[Span], words: Sequence[float], max_tokens: int, rotation: Rotation
+    ) -> None:
+        """spans: of the whole document, and what each has of the question's words. max_tokens: kept at any time.
+        rotation: that of the model which reads the parts."""
         self._spans, self._words, self._max_tokens = spans, words, max_tokens
+        self._rotation = rotation
         self._head: ReadTokens | None = None
         self._kept: dict[int, ReadTokens] = {}
 
@@ -34,11 +38,11 @@ class KeptSpans:
             if span.start >= first:
                 self._kept[span.start] = part.tokens(span.start - first, span.stop - first)
 
-    def joint(self, chosen: Sequence[Span], rotation: Rotation) -> JointTokens:
+    def joint(self, chosen: Sequence[Span]) -> JointTokens:
         """What was chosen of them, in order, after what stands before every part."""
         assert self._head is not None
         spans = sorted(chosen, key=lambda span: span.start)
-        return JointTokens([self._head, *(self._kept[span.start] for span in spans)], rotation)
+        return JointTokens([self._head, *(self._kept[span.start] for span in spans)], self._rotation)
 
     @property
     def nbytes(self) -> int:

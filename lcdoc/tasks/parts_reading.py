@@ -213,7 +213,7 @@ class PartsReading:
         kept = self._sweep.kept(question)
         if kept is None or not all(span in kept for span in spans):
             return None
-        return self._sweep.joint(question, spans)
+        return kept.joint(spans)
 
     def _reading_again(
         self,

@@ -10,7 +10,6 @@ from lcdoc.engine.memory import AllocationFailed, release_unused
 from lcdoc.engine.rope import Rotation
 from lcdoc.errors import DoesNotFitError
 from lcdoc.fusion import attention
-from lcdoc.fusion.joint_tokens import JointTokens
 from lcdoc.fusion.kept_spans import KeptSpans
 from lcdoc.fusion.lexical import WordIndex
 from lcdoc.fusion.likelihood import LikelihoodReader, num_candidates
@@ -60,8 +59,10 @@ class PartsSweep:
         self._kept_tokens = plan.kept_tokens
         self._kept: dict[str, KeptSpans] = {}  # by question
         model = host.load(weights, self._plan.rung.offloaded_layers)
-        extend_positions(model, None, self._plan.room.capacity_tokens)
-        self._rotation = Rotation.of(model) if plan.kept_tokens else None
+        self._rotation: Rotation | None = None  # where something is kept
+        if plan.kept_tokens:
+            extend_positions(model, None, self._plan.room.capacity_tokens)
+            self._rotation = Rotation.of(model)
 
     @property
     def stores(self) -> bool:
@@ -76,14 +77,6 @@ class PartsSweep:
         """What is kept for a question; None where it isn't one of those that the last sweep was for."""
         return self._kept.get(question)
 
-    def joint(self, question: str, chosen: Sequence[Span]) -> JointTokens:
-        """What the chosen spans have left, which must be among those kept for the question."""
-        return self._joint(self._kept[question], chosen)
-
-    def _joint(self, kept: KeptSpans, chosen: Sequence[Span]) -> JointTokens:
-        assert self._rotation is not None
-        return kept.joint(chosen, self._rotation)
-
     def judge(self, questions: Sequence[str]) -> dict[str, Judgement]:
         """For each question what attention and words make of each span; what is kept is kept for these alone. Where an
         allocation fails all the same, the part is read again in smaller chunks. Raises DoesNotFitError where that is no
@@ -94,9 +87,9 @@ class PartsSweep:
         judgements = {question: Judgement([], self._words.scores(question)) for question in questions}
         self._kept = {}  # before others take its memory
         kept = {
-            question: KeptSpans(self.spans, judged.words, self._kept_tokens)
+            question: KeptSpans(self.spans, judged.words, self._kept_tokens, self._rotation)
             for question, judged in judgements.items()
-            if self._kept_tokens
+            if self._rotation is not None
         }
         for part in self._parts:
             judgements = self._read(part, judgements, kept, started)
@@ -137,7 +130,7 @@ class PartsSweep:
         while True:
             model = self._host.load(self._weights, self._plan.rung.offloaded_layers)
             reader = LikelihoodReader(model, self._prompt.head_ids(), self._prompt.between_ids())
-            left = [self._joint(kept, [span]) for span in best] if kept is not None else None
+            left = [kept.joint([span]) for span in best] if kept is not None else None
             try:
                 scores = reader.scores(spans, probe, self._plan.rung.chunk_tokens, on_span, left)
             except AllocationFailed:

@@ -39,12 +39,12 @@ def test_the_best_so_far_are_kept_and_others_make_room(model, parts):
     tokens, (first, second, *_) = parts
     spans = first + second
     words = [0.0] * len(spans)
-    kept = KeptSpans(spans, words, 100)  # two spans, with what stands between
+    kept = KeptSpans(spans, words, 100, Rotation.of(model))  # two spans, with what stands between
     scores = [float(len(first) - idx) for idx in range(len(first))]
     one = read(model, tokens, first)
     kept.update(scores, one, 0)
     assert [span in kept for span in first] == [True, True] + [False] * (len(first) - 2)
-    held = kept.joint(first[:1], Rotation.of(model))
+    held = kept.joint(first[:1])
     # The last of the second part ranks above all, the others of it below.
     scores += [-1.0] * (len(second) - 1) + [99.0]
     kept.update(scores, read(model, tokens, second), second[0].start)
@@ -56,7 +56,7 @@ def test_the_best_so_far_are_kept_and_others_make_room(model, parts):
 def test_words_count_from_the_first_part_on(model, parts):
     tokens, (first, *_) = parts
     words = [0.0] * (len(first) - 1) + [5.0]
-    kept = KeptSpans(first, words, 60)
+    kept = KeptSpans(first, words, 60, Rotation.of(model))
     kept.update([0.0] * len(first), read(model, tokens, first), 0)
     assert [span for span in first if span in kept] == [first[-1]]
 
@@ -64,9 +64,9 @@ def test_words_count_from_the_first_part_on(model, parts):
 def test_what_is_taken_is_what_the_part_left_in_the_order_of_the_text(model, parts):
     tokens, (first, *_) = parts
     part = read(model, tokens, first)
-    kept = KeptSpans(first, [0.0] * len(first), 1000)
+    kept = KeptSpans(first, [0.0] * len(first), 1000, Rotation.of(model))
     kept.update([1.0] * len(first), part, 0)
-    joint = kept.joint([first[2], first[0], first[1]], Rotation.of(model))
+    joint = kept.joint([first[2], first[0], first[1]])
     taken = {}
 
     def take(checkpoint):
@@ -82,7 +82,7 @@ def test_memory_that_is_refused_once_changes_nothing(model, parts, monkeypatch):
     tokens, (first, second, *_) = parts
     spans = first + second
     attention = [1.0] * len(first) + [9.0] * len(second)
-    kept, wanted = (KeptSpans(spans, [0.0] * len(spans), 100) for _ in range(2))
+    kept, wanted = (KeptSpans(spans, [0.0] * len(spans), 100, Rotation.of(model)) for _ in range(2))
     for one in (kept, wanted):
         one.update([1.0] * len(first), read(model, tokens, first), 0)
     part, of, refused = read(model, tokens, second), ReadTokens.of, []

@@ -99,20 +99,14 @@ def test_nothing_is_read_again_for_the_answer(tiny, book, monkeypatch):
     assert receipt.fusion == "kv" and len(receipt.pages_reread) > 1
 
 
-def test_the_answer_is_that_over_keys_and_values_of_the_parts(tiny, book, monkeypatch):
+def test_the_answer_is_that_over_keys_and_values_of_the_parts(tiny, book):
     """Against a second reading of the parts, by stock transformers."""
-    joints = []
-    monkeypatch.setattr(
-        "lcdoc.tasks.parts_sweep.PartsSweep.joint",
-        lambda self, *args, original=_joint: joints.append(original(self, *args)) or joints[-1],
-    )
     reading = open_book(tiny, book, QUESTION, settings={"dtype": "float32"})
     answer = ask(reading)
-    [joint] = joints
     stock = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).eval()
     head_ids = reading._prompt.head_ids()
     chosen = sorted(reading._chosen(QUESTION), key=lambda span: span.start)
-    pieces = joint._pieces[1:]
+    pieces = reading._sweep.kept(QUESTION).joint(chosen)._pieces[1:]
     assert [piece.num_tokens for piece in pieces] == [span.num_tokens for span in chosen]
     for span, piece in zip(chosen, pieces, strict=True):
         [part] = [part for part in reading._sweep._parts if part[0].start <= span.start <= part[-1].start]
@@ -125,10 +119,6 @@ def test_the_answer_is_that_over_keys_and_values_of_the_parts(tiny, book, monkey
             wanted = layer.keys[:, :, first : first + span.num_tokens]
             assert torch.allclose(piece.tensors[f"{idx}.0.keys"], wanted, atol=1e-4)
     assert answer.answer == ask(open_book(tiny, book, QUESTION, settings={"dtype": "float32"})).answer
-
-
-def _joint(sweep, question, chosen):
-    return sweep._kept[question].joint(chosen, sweep._rotation)
 
 
 def test_an_excerpts_tokens_stand_where_its_text_does(tiny, book):
